@@ -1,0 +1,27 @@
+/**
+ * @file The one error class that bad input produces. Every message reads
+ * `where: rule, expected X, got Y. Remedy.` and is meant to be shown to the user as it is.
+ */
+
+/** What kind of thing was wrong; callers branch on this, never on message text. */
+export type ErrorCode =
+  | "usage" // a flag, option or argument (exit code 2 on the command line)
+  | "config" // a model's or adapter's configuration
+  | "checkpoint" // weights: safetensors files, tensor names and shapes
+  | "data" // a data file, a column, a label
+  | "tokenizer"
+  | "graph" // shapes or dtypes do not fit while a graph is built
+  | "runtime" // ONNX Runtime, a device, memory
+  | "training" // divergence, nothing to train
+  | "io"; // the file system
+
+/** An error that explains itself: shown without a stack trace by the command line. */
+export class LowrankError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "LowrankError";
+    this.code = code;
+  }
+}
