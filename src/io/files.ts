@@ -1,0 +1,326 @@
+/**
+ * @file Files and directories that are either complete or absent, and file system errors in plain words. Everything is
+ * built under a temporary name beside its target and renamed into place. Used by safetensors.ts, checkpoint.ts and by
+ * whatever writes an output directory.
+ */
+import { randomBytes } from "node:crypto";
+import { cp, mkdir, open, readFile, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { LowrankError, type ErrorCode } from "../errors.ts";
+import { parseJson } from "./json.ts";
+
+/** Largest JSON file that is read: tokenizer files reach 35 MB, V8 strings end at 512 MiB. */
+const MAX_JSON_BYTES = 256 * 2 ** 20;
+
+const EXPLANATIONS: Readonly<Record<string, string>> = {
+  ENOENT: "it does not exist. Check the path",
+  ENOSPC: "no space left on the device. Free some space or choose another place",
+  EDQUOT: "the disk quota is used up. Free some space or choose another place",
+  EFBIG:
+    "the file is larger than the file system or the process limit allows. Choose another place",
+  EACCES: "permission denied. Change the permissions or choose another place",
+  EPERM: "operation not permitted. Change the permissions or choose another place",
+  EROFS: "the file system is read-only. Choose another place",
+  ENOTDIR: "a part of the path is a file, expected a directory. Check the path",
+  EISDIR: "it is a directory, expected a file. Check the path",
+  EEXIST: "a file of that name is in the way. Choose another place",
+  ELOOP: "the symbolic links form a loop. Check the path",
+  ENAMETOOLONG: "the name is too long. Choose a shorter one",
+  EMFILE: "too many open files. Raise the limit (ulimit -n)",
+  ENFILE: "too many open files on this machine. Close other programs",
+  EBUSY: "it is in use. Close what uses it or choose another place",
+  EIO: "the device reported an input/output error. Check the disk",
+};
+
+/** The operating system's code of a failure, such as "ENOENT", or undefined for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** Translates a file system failure: `<where>: cannot <action>, <reason>. <Remedy>.` with code "io". An error that has no
+ * operating system code (a LowrankError, a programming error) is returned as it is. */
+export function ioError(where: string, action: string, error: unknown): Error {
+  const code = errnoOf(error);
+  if (error instanceof LowrankError || code === undefined || !(error instanceof Error)) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+  const reason = EXPLANATIONS[code] ?? error.message;
+  return new LowrankError("io", `${where}: cannot ${action}, ${reason}.`, { cause: error });
+}
+
+/** Whether the first bytes are those of a Git LFS pointer: a repository cloned without its large files. */
+export function isLfsPointer(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(0, 24)).toString("latin1") === "version https://git-lfs.";
+}
+
+/** The error for a Git LFS pointer in place of the file. */
+export function lfsPointerProblem(file: string): string {
+  return (
+    `${file}: expected the file's contents, got a Git LFS pointer (the repository was cloned without its large files). ` +
+    "Run `git lfs pull` in that repository or download the file itself."
+  );
+}
+
+/** Writes a file completely or not at all: temporary name in the same directory, flushed to disk, renamed over the target.
+ * `contents` may be a sequence of parts, which are written one after the other.
+ * Errors: LowrankError "io"; the temporary file is removed and the previous file stays as it was. */
+export async function writeFileAtomic(
+  file: string,
+  contents: string | Uint8Array | Iterable<Uint8Array>,
+): Promise<void> {
+  const directory = dirname(file);
+  const temporary = join(
+    directory,
+    `.${basename(file)}.tmp-${process.pid}-${randomBytes(4).toString("hex")}`,
+  );
+  const parts =
+    typeof contents === "string"
+      ? [Buffer.from(contents)]
+      : contents instanceof Uint8Array
+        ? [contents]
+        : contents;
+  try {
+    const handle = await open(temporary, "wx");
+    try {
+      for (const part of parts) await writeFully(handle, part);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw ioError(file, "write", error);
+  }
+  await syncDirectory(directory);
+}
+
+/** One write takes at most 2 GiB and may write less than asked. */
+async function writeFully(
+  handle: Awaited<ReturnType<typeof open>>,
+  part: Uint8Array,
+): Promise<void> {
+  const limit = 64 * 2 ** 20;
+  for (let done = 0; done < part.length;) {
+    const { bytesWritten } = await handle.write(part, done, Math.min(limit, part.length - done));
+    done += bytesWritten;
+  }
+}
+
+/** Makes a rename durable where the platform can; failing to is no error: the contents are safe already. */
+async function syncDirectory(directory: string): Promise<void> {
+  try {
+    const handle = await open(directory, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    // Windows and some network file systems cannot flush a directory.
+  }
+}
+
+/** Reads a JSON file. `what` names it in errors ("model configuration"); `code` is that of an error in the contents.
+ * Errors: LowrankError "io" when the file cannot be read, `code` when it is not UTF-8 or not JSON (with line and column). */
+export async function readJson(
+  file: string,
+  what: string,
+  code: ErrorCode = "config",
+): Promise<unknown> {
+  let bytes: Buffer;
+  try {
+    const { size } = await statFile(file);
+    if (size > MAX_JSON_BYTES) {
+      throw new LowrankError(
+        code,
+        `${file}: a ${what} is at most ${MAX_JSON_BYTES} bytes, got ${size}. Check that this is the right file.`,
+      );
+    }
+    bytes = await readFile(file);
+  } catch (error) {
+    throw ioError(file, `read the ${what}`, error);
+  }
+  if (isLfsPointer(bytes)) throw new LowrankError(code, lfsPointerProblem(file));
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes); // drops a byte order mark
+  } catch {
+    throw new LowrankError(
+      code,
+      `${file}: a ${what} is UTF-8 text, got other bytes. Save it as UTF-8.`,
+    );
+  }
+  const result = parseJson(text);
+  if ("value" in result) return result.value;
+  const { line, column, found } = result.problem;
+  throw new LowrankError(
+    code,
+    `${file}:${line}:${column}: a ${what} is JSON, got ${found}. Correct the file at that place.`,
+  );
+}
+
+/** Size of a regular file. Throws what the file system says, or LowrankError "io" for a pipe, socket or device, on which
+ * opening could wait forever. */
+export async function statFile(file: string): Promise<{ size: number }> {
+  const stats = await stat(file);
+  if (stats.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR" });
+  if (!stats.isFile()) {
+    throw new LowrankError(
+      "io",
+      `${file}: expected a regular file, got a pipe, socket or device. Check the path.`,
+    );
+  }
+  return { size: stats.size };
+}
+
+/** A directory under construction. */
+export interface OutputDirectory {
+  /** Where to write files now: a temporary directory beside the target. */
+  readonly path: string;
+  /** Where the files will be after `commit()`. */
+  readonly target: string;
+  /** Renames the temporary directory into place. Errors: LowrankError "io"; the files then stay under `path`. */
+  commit(): Promise<void>;
+  /** Removes the temporary directory; the target stays as it was. Does nothing after `commit()`. */
+  discard(): Promise<void>;
+}
+
+/** Starts an output directory `.<name>.tmp-<pid>` beside `directory`; parents are created.
+ * A target that exists and is not empty is refused, unless `overwrite`: then it is replaced as a whole at `commit()`.
+ * Errors: LowrankError "io". */
+export async function createOutputDirectory(
+  directory: string,
+  options: { readonly overwrite?: boolean } = {},
+): Promise<OutputDirectory> {
+  const overwrite = options.overwrite ?? false;
+  try {
+    // Behind a symbolic link the directory it points to is replaced, not the link.
+    const target = await realpath(directory).catch(() => resolve(directory));
+    await checkTarget(directory, target, overwrite);
+    const parent = dirname(target);
+    await mkdir(parent, { recursive: true });
+    const path = await makeTemporary(join(parent, `.${basename(target)}.tmp-${process.pid}`));
+    let open = true;
+    return {
+      path,
+      target,
+      async commit() {
+        if (!open) return;
+        await commitDirectory(directory, path, target, overwrite);
+        open = false;
+      },
+      async discard() {
+        if (!open) return;
+        open = false;
+        try {
+          await rm(path, { recursive: true, force: true });
+        } catch (error) {
+          throw ioError(path, "remove the directory", error);
+        }
+      },
+    };
+  } catch (error) {
+    throw ioError(directory, "create the output directory", error);
+  }
+}
+
+/** Whether the target holds anything; throws where it must not be replaced. */
+async function checkTarget(name: string, target: string, overwrite: boolean): Promise<boolean> {
+  let entries: string[];
+  try {
+    entries = await readdir(target);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === "ENOENT") return false;
+    if (code !== "ENOTDIR") throw error;
+    throw new LowrankError(
+      "io",
+      `${name}: expected an output directory, got an existing file. Choose another --output.`,
+    );
+  }
+  if (entries.length === 0) return false;
+  if (!overwrite) {
+    throw new LowrankError(
+      "io",
+      `${name}: expected a new or empty output directory, got one that already exists with ${entries.length} ` +
+        `${entries.length === 1 ? "entry" : "entries"}. Choose another --output or pass --overwrite.`,
+    );
+  }
+  if (isWithin(process.cwd(), target) || isWithin(homedir(), target)) {
+    throw new LowrankError(
+      "io",
+      `${name}: refusing to overwrite a directory that holds the working directory or the home directory. ` +
+        "Choose another --output.",
+    );
+  }
+  return true;
+}
+
+function isWithin(path: string, directory: string): boolean {
+  const way = relative(directory, path);
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way));
+}
+
+async function makeTemporary(stem: string): Promise<string> {
+  for (let attempt = 0; ; attempt++) {
+    const path = attempt === 0 ? stem : `${stem}-${attempt}`;
+    try {
+      await mkdir(path);
+      return path;
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST" || attempt > 1000) throw error;
+    }
+  }
+}
+
+async function commitDirectory(
+  name: string,
+  path: string,
+  target: string,
+  overwrite: boolean,
+): Promise<void> {
+  try {
+    const occupied = await checkTarget(name, target, overwrite);
+    try {
+      if (occupied) await swapDirectories(path, target);
+      else if (isWithin(process.cwd(), target)) await moveContents(path, target);
+      else await rename(path, target);
+    } catch (error) {
+      // A mount point, such as a container's volume, cannot be renamed: fill it instead.
+      if (!["EBUSY", "EXDEV", "EPERM"].includes(errnoOf(error) ?? "")) throw error;
+      await moveContents(path, target);
+    }
+    await syncDirectory(dirname(target));
+  } catch (error) {
+    const failure = ioError(name, "put the output directory into place", error);
+    if (!(failure instanceof LowrankError)) throw failure;
+    throw new LowrankError("io", `${failure.message} The files are kept in ${path}.`, {
+      cause: error,
+    });
+  }
+}
+
+/** Old aside, new in, old removed: at no moment is the target half old and half new. */
+async function swapDirectories(path: string, target: string): Promise<void> {
+  const aside = `${path}.old`;
+  await rename(target, aside);
+  try {
+    await rename(path, target);
+  } catch (error) {
+    await rename(aside, target);
+    throw error;
+  }
+  // The new directory is in place: failing to remove the old one must not fail the run.
+  await rm(aside, { recursive: true, force: true }).catch(() => undefined);
+}
+
+async function moveContents(path: string, target: string): Promise<void> {
+  for (const entry of await readdir(target)) {
+    await rm(join(target, entry), { recursive: true, force: true });
+  }
+  await cp(path, target, { recursive: true });
+  await rm(path, { recursive: true, force: true });
+}
