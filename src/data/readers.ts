@@ -1,0 +1,118 @@
+/**
+ * @file Reads a data file into a Table: CSV, TSV, JSON, JSON lines, Parquet, by the file's extension. One file per
+ * format beside this one turns bytes into columns and rows; this one opens files and names what is wrong with them.
+ */
+
+import { isUtf8 } from "node:buffer";
+import { readFile } from "node:fs/promises";
+import { extname } from "node:path";
+import { LowrankError } from "../errors.ts";
+import { readDelimited, type HeaderOption } from "./delimited.ts";
+import { readJson, readJsonLines } from "./json.ts";
+import { readParquet } from "./parquet.ts";
+import type { Table } from "./table.ts";
+
+export type { Row, Table } from "./table.ts";
+
+/** File extensions that readTable knows. */
+export const TABLE_EXTENSIONS: readonly string[] = [
+  ".csv",
+  ".tsv",
+  ".json",
+  ".jsonl",
+  ".ndjson",
+  ".parquet",
+];
+
+/** How to read a table. */
+export interface ReadTableOptions {
+  /** Whether a CSV or TSV file's first line names the columns; "auto" decides by its content (delimited.ts). */
+  header?: HeaderOption;
+}
+
+/**
+ * Reads a data file.
+ *
+ * @param file a path; its extension tells the format (TABLE_EXTENSIONS)
+ * @throws LowrankError "data" naming file and line: unknown extension, missing or empty file, text that is not UTF-8,
+ *   broken quoting or JSON, rows of another width, no rows, columns of one name
+ */
+export async function readTable(file: string, options: ReadTableOptions = {}): Promise<Table> {
+  const extension = extname(file).toLowerCase();
+  if (!TABLE_EXTENSIONS.includes(extension)) {
+    const got = extension === "" ? "none" : `"${extension}"`;
+    throw new LowrankError(
+      "data",
+      `${file}: a data file's extension tells its format, expected ${TABLE_EXTENSIONS.join(", ")}, got ${got}. ` +
+        "Rename or convert the file.",
+    );
+  }
+  let bytes = await readBytes(file);
+  if (bytes.length === 0) {
+    throw new LowrankError("data", `${file}: the file is empty. Expected column names and rows.`);
+  }
+  let table: Table;
+  if (extension === ".parquet") {
+    table = await readParquet(file, bytes);
+  } else {
+    requireUtf8(file, bytes);
+    if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3);
+    if (extension === ".json") table = readJson(file, bytes);
+    else if (extension === ".jsonl" || extension === ".ndjson") table = readJsonLines(file, bytes);
+    else table = readDelimited(file, bytes, extension === ".csv", options.header ?? "auto");
+  }
+  checkTable(table);
+  return table;
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    const why =
+      code === "ENOENT"
+        ? "there is no such file. Check the path"
+        : code === "EISDIR"
+          ? "this is a directory. Name a file in it"
+          : code === "ERR_FS_FILE_TOO_LARGE"
+            ? "the file is larger than 2 GiB. Split it"
+            : `the file cannot be read (${code ?? String(error)}). Check its permissions`;
+    throw new LowrankError("data", `${file}: ${why}.`, { cause: error });
+  }
+}
+
+/** Text in another encoding would train on broken characters: refused rather than replaced. */
+function requireUtf8(file: string, bytes: Buffer): void {
+  if (isUtf8(bytes)) return;
+  let line = 1;
+  for (let start = 0; start < bytes.length; line++) {
+    const newline = bytes.indexOf(0x0a, start);
+    const end = newline === -1 ? bytes.length : newline + 1;
+    if (!isUtf8(bytes.subarray(start, end))) break;
+    start = end;
+  }
+  throw new LowrankError(
+    "data",
+    `${file}: line ${line}: expected UTF-8 text, got bytes of another encoding. ` +
+      "Save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8.",
+  );
+}
+
+function checkTable(table: Table): void {
+  const twice = table.columns.find((name, index) => table.columns.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new LowrankError(
+      "data",
+      `${table.file}: column names must differ, got "${twice}" twice. Rename one of them.`,
+    );
+  }
+  if (table.rows.length === 0 || table.columns.length === 0) {
+    const only =
+      table.columns.length > 0 ? `, got only the columns ${table.columns.join(", ")}` : "";
+    throw new LowrankError(
+      "data",
+      `${table.file}: expected at least one row${only}. Add examples.`,
+    );
+  }
+}
