@@ -1,0 +1,99 @@
+/** @file Messages of an ONNX model. Field numbers: onnx.proto of https://github.com/onnx/onnx
+ * (ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto). */
+import { ONNX_DTYPE, type TypedArray } from "../graph/dtype.ts";
+import type { TensorType } from "../graph/node.ts";
+import type { OnnxAttribute } from "../graph/op.ts";
+import type { Shape } from "../graph/shape.ts";
+import { ProtoWriter } from "./protobuf.ts";
+
+/** The opset that all lowerings are written for. */
+export const OPSET = 20;
+const IR_VERSION = 9;
+
+export interface OnnxNode {
+  readonly opType: string;
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, OnnxAttribute>>;
+}
+
+export interface OnnxInitializer extends TensorType {
+  readonly name: string;
+  readonly values: TypedArray;
+}
+
+export interface OnnxGraph {
+  readonly nodes: readonly OnnxNode[];
+  readonly initializers: readonly OnnxInitializer[];
+  readonly inputs: Readonly<Record<string, TensorType>>;
+  readonly outputs: Readonly<Record<string, TensorType>>;
+}
+
+export function encodeModel(graph: OnnxGraph): Uint8Array {
+  const model = new ProtoWriter()
+    .varint(1, IR_VERSION)
+    .string(2, "lowrank")
+    .message(7, encodeGraph(graph))
+    .message(8, new ProtoWriter().string(1, "").varint(2, OPSET));
+  if (graph.nodes.some((node) => node.domain === "com.microsoft")) {
+    model.message(8, new ProtoWriter().string(1, "com.microsoft").varint(2, 1));
+  }
+  return model.finish();
+}
+
+function encodeGraph(graph: OnnxGraph): ProtoWriter {
+  const writer = new ProtoWriter();
+  for (const node of graph.nodes) writer.message(1, encodeNode(node));
+  writer.string(2, "lowrank");
+  for (const tensor of graph.initializers) writer.message(5, encodeTensor(tensor));
+  for (const [name, type] of Object.entries(graph.inputs)) {
+    writer.message(11, encodeValueInfo(name, type));
+  }
+  for (const [name, type] of Object.entries(graph.outputs)) {
+    writer.message(12, encodeValueInfo(name, type));
+  }
+  return writer;
+}
+
+function encodeNode(node: OnnxNode): ProtoWriter {
+  const writer = new ProtoWriter();
+  for (const name of node.inputs) writer.string(1, name);
+  for (const name of node.outputs) writer.string(2, name);
+  writer.string(4, node.opType);
+  for (const [name, value] of Object.entries(node.attributes)) {
+    writer.message(5, encodeAttribute(name, value));
+  }
+  if (node.domain !== "") writer.string(7, node.domain);
+  return writer;
+}
+
+/** AttributeProto.AttributeType */
+const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 } as const;
+
+function encodeAttribute(name: string, value: OnnxAttribute): ProtoWriter {
+  const writer = new ProtoWriter().string(1, name);
+  if (typeof value === "number") return writer.varint(3, value).varint(20, ATTRIBUTE.int);
+  if (typeof value === "string") return writer.string(4, value).varint(20, ATTRIBUTE.string);
+  if ("float" in value) return writer.float(2, value.float).varint(20, ATTRIBUTE.float);
+  for (const item of value) writer.varint(8, item);
+  return writer.varint(20, ATTRIBUTE.ints);
+}
+
+function encodeTensor({ name, dtype, shape, values }: OnnxInitializer): ProtoWriter {
+  const writer = new ProtoWriter();
+  for (const dim of shape) writer.varint(1, dim);
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return writer.varint(2, ONNX_DTYPE[dtype]).string(8, name).bytes(9, bytes);
+}
+
+function encodeValueInfo(name: string, { dtype, shape }: TensorType): ProtoWriter {
+  const tensorType = new ProtoWriter().varint(1, ONNX_DTYPE[dtype]).message(2, encodeShape(shape));
+  return new ProtoWriter().string(1, name).message(2, new ProtoWriter().message(1, tensorType));
+}
+
+function encodeShape(shape: Shape): ProtoWriter {
+  const writer = new ProtoWriter();
+  for (const dim of shape) writer.message(1, new ProtoWriter().varint(1, dim));
+  return writer;
+}

@@ -1,0 +1,292 @@
+/**
+ * @file What a model is written with: activations, normalization, softmax, losses. Each is defined by
+ * primitives (`decompose`), which is its meaning; a closed-form gradient and a direct lowering, where
+ * given, compute the same faster.
+ */
+import { LowrankError } from "../errors.ts";
+import { apply, applyOne, type Tensor } from "../graph/node.ts";
+import type { CompositeOp } from "../graph/op.ts";
+import { dimension, formatShape, sizeOf, type Shape } from "../graph/shape.ts";
+import {
+  add,
+  cast,
+  div,
+  erf,
+  exp,
+  log,
+  maximum,
+  mul,
+  neg,
+  sigmoid,
+  sqrt,
+  sub,
+  where,
+  equal,
+} from "./elementwise.ts";
+import { gather, pick } from "./indexing.ts";
+import { matmul } from "./matmul.ts";
+import { max, mean, sum, sumTo } from "./reduce.ts";
+
+type None = Record<never, never>;
+const NONE: None = {};
+const LAST = { axes: [-1], keepDims: true } as const;
+
+const sameType: CompositeOp<any>["infer"] = ([x]) => [{ dtype: x!.dtype, shape: x!.shape }];
+
+// ---------------------------------------------------------------- softmax
+
+export const softmaxOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "softmax",
+  infer: sameType,
+  decompose: ([x]) => {
+    const e = exp(sub(x!, max(x!, LAST)));
+    return [div(e, sum(e, LAST))];
+  },
+  vjp: (node, [g]) => [g && applyOne(softmaxGradOp, [g, node.outputs[0]!], NONE)],
+  lower: (builder, inputs) => builder.node("Softmax", inputs, { axis: -1 }),
+  samples: [{ inputs: [{ dtype: "float32", shape: [2, 3, 5] }], attrs: NONE }],
+};
+
+/** dx = y · (g - Σ g·y) */
+export const softmaxGradOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "softmaxGrad",
+  infer: sameType,
+  decompose: ([g, y]) => {
+    const gy = mul(g!, y!);
+    return [sub(gy, mul(y!, sum(gy, LAST)))];
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [2, 5] },
+        { dtype: "float32", shape: [2, 5] },
+      ],
+      attrs: NONE,
+    },
+  ],
+};
+
+/** exp(x) / Σ exp(x) over the last axis. */
+export const softmax = (x: Tensor): Tensor => applyOne(softmaxOp, [x], NONE);
+
+export const logSoftmaxOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "logSoftmax",
+  infer: sameType,
+  decompose: ([x]) => {
+    const shifted = sub(x!, max(x!, LAST));
+    return [sub(shifted, log(sum(exp(shifted), LAST)))];
+  },
+  vjp: (node, [g]) => [g && sub(g, mul(softmax(node.inputs[0]!), sum(g, LAST)))],
+  lower: (builder, inputs) => builder.node("LogSoftmax", inputs, { axis: -1 }),
+  samples: [{ inputs: [{ dtype: "float32", shape: [2, 3, 5] }], attrs: NONE }],
+};
+
+/** log of softmax over the last axis, computed without overflow. */
+export const logSoftmax = (x: Tensor): Tensor => applyOne(logSoftmaxOp, [x], NONE);
+
+// ---------------------------------------------------------------- activations
+
+export type GeluForm = "erf" | "tanh";
+
+export interface GeluAttrs {
+  readonly approximate: GeluForm;
+}
+
+const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI);
+const CUBIC = 0.044715;
+
+/** ½·(1 + erf(x/√2)), or ½·(1 + tanh(√(2/π)·(x + 0.044715·x³))) = σ(2√(2/π)·(x + 0.044715·x³)). */
+function geluGate(x: Tensor, approximate: GeluForm): Tensor {
+  if (approximate === "erf") return add(mul(erf(mul(x, Math.SQRT1_2)), 0.5), 0.5);
+  return sigmoid(mul(x, geluSlope(x, 1)));
+}
+
+/** 2√(2/π)·(1 + power·0.044715·x²): the gate's argument over x, or (power 3) its derivative. */
+function geluSlope(x: Tensor, power: 1 | 3): Tensor {
+  return add(mul(mul(x, x), 2 * SQRT_2_OVER_PI * CUBIC * power), 2 * SQRT_2_OVER_PI);
+}
+
+const GELU_SAMPLES = (["erf", "tanh"] as const).map((approximate) => ({ approximate }));
+
+export const geluOp: CompositeOp<GeluAttrs> = {
+  kind: "composite",
+  name: "gelu",
+  infer: sameType,
+  decompose: ([x], { approximate }) => [mul(x!, geluGate(x!, approximate))],
+  vjp: (node, [g]) => [g && applyOne(geluGradOp, [g, node.inputs[0]!], node.attrs)],
+  lower: (builder, inputs, { attrs }) => {
+    if (!builder.contrib)
+      return builder.node("Gelu", inputs, {
+        approximate: attrs.approximate === "erf" ? "none" : "tanh",
+      });
+    return builder.node(
+      attrs.approximate === "erf" ? "Gelu" : "FastGelu",
+      inputs,
+      {},
+      { domain: "com.microsoft" },
+    );
+  },
+  samples: GELU_SAMPLES.map((attrs) => ({ inputs: [{ dtype: "float32", shape: [3, 4] }], attrs })),
+};
+
+/** dx = g · (Φ(x) + x·φ(x)) for the exact form, Φ and φ the normal distribution and density;
+ * dx = g · (s + x·s·(1 - s)·u′), s = σ(u), for the tanh form. */
+export const geluGradOp: CompositeOp<GeluAttrs> = {
+  kind: "composite",
+  name: "geluGrad",
+  infer: sameType,
+  decompose: ([g, x], { approximate }) => {
+    const gate = geluGate(x!, approximate);
+    if (approximate === "erf") {
+      const density = mul(exp(mul(mul(x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+      return [mul(g!, add(gate, mul(x!, density)))];
+    }
+    const y = mul(x!, gate);
+    return [mul(g!, add(gate, mul(sub(y, mul(y, gate)), geluSlope(x!, 3))))];
+  },
+  samples: GELU_SAMPLES.map((attrs) => ({
+    inputs: [
+      { dtype: "float32", shape: [3, 4] },
+      { dtype: "float32", shape: [3, 4] },
+    ],
+    attrs,
+  })),
+};
+
+/** Gaussian error linear unit, `x·Φ(x)`; "tanh" is GPT-2's approximation.
+ * Source: https://arxiv.org/abs/1606.08415 */
+export const gelu = (x: Tensor, approximate: GeluForm = "erf"): Tensor =>
+  applyOne(geluOp, [x], { approximate });
+
+/** `x·σ(x)`, also called swish. */
+export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+
+// ---------------------------------------------------------------- normalization
+
+export interface LayerNormAttrs {
+  readonly eps: number;
+}
+
+/** Outputs y, and the mean and 1/√(variance + eps) of each row for the gradient. */
+export const layerNormOp: CompositeOp<LayerNormAttrs> = {
+  kind: "composite",
+  name: "layerNorm",
+  infer: ([x, weight, bias]) => {
+    const width = dimension(x!.shape, -1);
+    for (const parameter of [weight!, bias!]) {
+      if (sizeOf(parameter.shape) !== width) {
+        throw new LowrankError(
+          "graph",
+          `layerNorm: weight and bias must be [${width}], got ${formatShape(parameter.shape)}.`,
+        );
+      }
+    }
+    const row: Shape = x!.shape.with(-1, 1);
+    return [
+      { dtype: "float32", shape: x!.shape },
+      { dtype: "float32", shape: row },
+      { dtype: "float32", shape: row },
+    ];
+  },
+  decompose: ([x, weight, bias], { eps }) => {
+    const mu = mean(x!, LAST);
+    const centred = sub(x!, mu);
+    const inverse = div(1, sqrt(add(mean(mul(centred, centred), LAST), eps)));
+    return [add(mul(mul(centred, inverse), weight!), bias!), mu, inverse];
+  },
+  vjp: (node, [g, gMean, gInverse]) => {
+    const [x, weight, bias] = node.inputs as [Tensor, Tensor, Tensor];
+    if (!g || gMean || gInverse) {
+      throw new LowrankError("graph", "layerNorm: only its first output can be differentiated.");
+    }
+    const [, mu, inverse] = node.outputs as [Tensor, Tensor, Tensor];
+    const normalized = mul(sub(x, mu), inverse);
+    const dx = applyOne(layerNormGradOp, [g, x, weight, mu, inverse], NONE);
+    return [dx, sumTo(mul(g, normalized), weight.shape), sumTo(g, bias.shape)];
+  },
+  lower: (builder, inputs, { attrs }) =>
+    builder.node(
+      "LayerNormalization",
+      inputs,
+      { axis: -1, epsilon: { float: attrs.eps } },
+      { outputs: 3 },
+    ),
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [2, 3, 8] },
+        { dtype: "float32", shape: [8] },
+        { dtype: "float32", shape: [8] },
+      ],
+      attrs: { eps: 1e-5 },
+    },
+  ],
+};
+
+/** dx = σ⁻¹·(ĝ - mean(ĝ) - x̂·mean(ĝ·x̂)) with ĝ = g·weight and x̂ the normalized x. */
+export const layerNormGradOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "layerNormGrad",
+  infer: sameType,
+  decompose: ([g, x, weight, mu, inverse]) => {
+    const scaled = mul(g!, weight!);
+    const normalized = mul(sub(x!, mu!), inverse!);
+    const projection = mul(normalized, mean(mul(scaled, normalized), LAST));
+    return [mul(sub(sub(scaled, mean(scaled, LAST)), projection), inverse!)];
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [3, 8] },
+        { dtype: "float32", shape: [3, 8] },
+        { dtype: "float32", shape: [8] },
+        { dtype: "float32", shape: [3, 1] },
+        { dtype: "float32", shape: [3, 1], range: [0.5, 2] },
+      ],
+      attrs: NONE,
+    },
+  ],
+};
+
+/** Layer normalization over the last axis: `(x - mean) / √(variance + eps) · weight + bias`.
+ * x: [..., C], weight, bias: [C] → [..., C]. Source: https://arxiv.org/abs/1607.06450 */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
+  return apply(layerNormOp, [x, weight, bias], { eps })[0]!;
+}
+
+// ---------------------------------------------------------------- linear maps and losses
+
+/** `x · weightᵀ + bias`: x [..., in], weight [out, in] → [..., out]. */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  const y = matmul(x, weight, { transposeB: true });
+  return bias ? add(y, bias) : y;
+}
+
+/** The label that takes no part in a loss, as in PyTorch and transformers. */
+export const IGNORED_LABEL = -100;
+
+/** Sum of -log p(label), each weighted by the class weight of its label where weights are given.
+ * logits [..., V], labels int32 [...] → scalar. Labels equal to -100 count nothing. */
+export function crossEntropySum(logits: Tensor, labels: Tensor, classWeights?: Tensor): Tensor {
+  const counted = sub(1, cast(equal(labels, IGNORED_LABEL), "float32"));
+  const index = where(equal(labels, IGNORED_LABEL), 0, labels);
+  const losses = neg(pick(logSoftmax(logits), index));
+  const weighted = classWeights ? mul(losses, gather(classWeights, index)) : losses;
+  return sum(mul(weighted, counted));
+}
+
+/** Sum of (prediction - target)². */
+export function squaredErrorSum(prediction: Tensor, target: Tensor): Tensor {
+  const error = sub(prediction, target);
+  return sum(mul(error, error));
+}
+
+/** Sum of max(x, 0) - x·y + log(1 + exp(-|x|)): binary cross-entropy with logits x, targets y. */
+export function binaryCrossEntropySum(logits: Tensor, targets: Tensor): Tensor {
+  const magnitude = maximum(logits, neg(logits));
+  const softplus = log(add(exp(neg(magnitude)), 1));
+  return sum(add(sub(maximum(logits, 0), mul(logits, targets)), softplus));
+}

@@ -1,0 +1,210 @@
+/** @file Reading and writing rows and elements by integer index (int32). */
+import { LowrankError } from "../errors.ts";
+import { ONNX_DTYPE } from "../graph/dtype.ts";
+import { constant } from "../graph/leaves.ts";
+import { applyOne, type Tensor } from "../graph/node.ts";
+import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
+import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
+import { add, equal, where } from "./elementwise.ts";
+import { reshape } from "./movement.ts";
+
+function requireInt32(name: string, index: Tensor): void {
+  if (index.dtype !== "int32") {
+    throw new LowrankError("graph", `${name}: expected int32 indices, got ${index.dtype}.`);
+  }
+}
+
+type None = Record<never, never>;
+
+export const gatherOp: PrimitiveOp<None> = {
+  kind: "primitive",
+  name: "gather",
+  infer: ([table, index]) => {
+    requireInt32("gather", index!);
+    return [{ dtype: table!.dtype, shape: [...index!.shape, ...table!.shape.slice(1)] }];
+  },
+  vjp: (node, [g]) => {
+    const [table, index] = node.inputs as [Tensor, Tensor];
+    if (!g) return [undefined, undefined];
+    const row = table.shape.slice(1);
+    const updates = reshape(g, [sizeOf(index.shape), ...row]);
+    return [scatterAddRows(updates, reshape(index, [-1]), table.shape[0]!), undefined];
+  },
+  lower: (builder, inputs) => builder.node("Gather", inputs, { axis: 0 }),
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [5, 3] },
+        { dtype: "int32", shape: [2, 2], values: [4, 0, 4, 2] },
+      ],
+      attrs: {},
+    },
+  ],
+};
+
+/** Rows of a table: table [V, ...], index [...I] → [...I, ...]. An embedding lookup. */
+export function gather(table: Tensor, index: Tensor): Tensor {
+  return applyOne(gatherOp, [table, index], {});
+}
+
+export interface ScatterAttrs {
+  readonly rows: number;
+}
+
+export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
+  kind: "primitive",
+  name: "scatterAddRows",
+  infer: ([updates, index], { rows }) => {
+    requireInt32("scatterAddRows", index!);
+    if (!sameShape(index!.shape, updates!.shape.slice(0, 1))) {
+      throw new LowrankError(
+        "graph",
+        `scatterAddRows: expected one index per row of ${formatShape(updates!.shape)}, got ${formatShape(index!.shape)}.`,
+      );
+    }
+    return [{ dtype: updates!.dtype, shape: updates!.shape.with(0, rows) }];
+  },
+  vjp: (node, [g]) => [g && gather(g, node.inputs[1]!), undefined],
+  lower: (builder, [updates, index], { inputs, outputs }) => {
+    const { shape } = outputs[0]!;
+    const [int64Index] = builder.node("Cast", [index!], { to: ONNX_DTYPE.int64 });
+    const [column] = builder.node("Reshape", [
+      int64Index!,
+      builder.constant("int64", [2], [-1, 1]),
+    ]);
+    const [zeros] = builder.node("Expand", [
+      builder.constant(inputs[0]!.dtype, [], [0]),
+      builder.constant("int64", [shape.length], shape),
+    ]);
+    return builder.node("ScatterND", [zeros!, column!, updates!], { reduction: "add" });
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [4, 3] },
+        { dtype: "int32", shape: [4], values: [1, 0, 1, 4] },
+      ],
+      attrs: { rows: 5 },
+    },
+  ],
+};
+
+/** Sum rows into a zero tensor: updates [N, ...], index [N] → [rows, ...]. */
+export function scatterAddRows(updates: Tensor, index: Tensor, rows: number): Tensor {
+  return applyOne(scatterAddRowsOp, [updates, index], { rows });
+}
+
+export const pickOp: PrimitiveOp<None> = {
+  kind: "primitive",
+  name: "pick",
+  infer: ([x, index]) => {
+    requireInt32("pick", index!);
+    if (!sameShape(index!.shape, x!.shape.slice(0, -1))) {
+      throw new LowrankError(
+        "graph",
+        `pick: expected indices of shape ${formatShape(x!.shape.slice(0, -1))}, got ${formatShape(index!.shape)}.`,
+      );
+    }
+    return [{ dtype: x!.dtype, shape: index!.shape }];
+  },
+  vjp: (node, [g]) => {
+    const [x, index] = node.inputs as [Tensor, Tensor];
+    if (!g) return [undefined, undefined];
+    const width = dimension(x.shape, -1);
+    const places = constant(
+      "int32",
+      [width],
+      Int32Array.from({ length: width }, (_, i) => i),
+    );
+    const column = [...index.shape, 1];
+    return [where(equal(reshape(index, column), places), reshape(g, column), 0), undefined];
+  },
+  lower: (builder, [x, index], { inputs }) => {
+    const last = builder.constant("int64", [1], [inputs[0]!.shape.length - 1]);
+    const [column] = builder.node("Unsqueeze", [index!, last]);
+    const [picked] = builder.node("GatherElements", [x!, column!], { axis: -1 });
+    return builder.node("Squeeze", [picked!, last]);
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [2, 2, 3] },
+        { dtype: "int32", shape: [2, 2], values: [2, 0, 1, 1] },
+      ],
+      attrs: {},
+    },
+  ],
+};
+
+/** One element of each last-axis row: x [..., V], index [...] → [...]. */
+export function pick(x: Tensor, index: Tensor): Tensor {
+  return applyOne(pickOp, [x, index], {});
+}
+
+export interface TakeRowsAttrs {
+  readonly axis: number;
+}
+
+/** A selection of positions per example; the dead-rows pass moves it towards the inputs. */
+export const takeRowsOp: CompositeOp<TakeRowsAttrs> = {
+  kind: "composite",
+  name: "takeRows",
+  infer: ([x, index], { axis }) => {
+    requireInt32("takeRows", index!);
+    const [batch, count] = index!.shape;
+    if (index!.shape.length !== 2 || axis < 1 || (x!.shape[0] !== batch && x!.shape[0] !== 1)) {
+      throw new LowrankError(
+        "graph",
+        `takeRows: expected indices [B, K] for x [B, ..., T, ...], got ${formatShape(index!.shape)} and ${formatShape(x!.shape)}.`,
+      );
+    }
+    return [{ dtype: x!.dtype, shape: x!.shape.with(0, batch!).with(axis, count!) }];
+  },
+  // One gather over all rows: row l of T in the flattened leading axes starts at l·T.
+  decompose: ([x, index], { axis }) => {
+    const [batch, count] = index!.shape as [number, number];
+    const lead =
+      batch === x!.shape[0] ? x!.shape.slice(0, axis) : x!.shape.slice(0, axis).with(0, 1);
+    const inner = sizeOf(lead.slice(1));
+    const length = x!.shape[axis]!;
+    const starts = constant(
+      "int32",
+      [lead[0]!, inner, 1],
+      Int32Array.from({ length: lead[0]! * inner }, (_, l) => l * length),
+    );
+    const flat = reshape(add(reshape(index!, [batch, 1, count]), starts), [-1]);
+    const rows = reshape(x!, [lead[0]! * inner * length, ...x!.shape.slice(axis + 1)]);
+    return [reshape(gather(rows, flat), x!.shape.with(0, batch).with(axis, count))];
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [2, 4, 3] },
+        { dtype: "int32", shape: [2, 1], values: [3, 1] },
+      ],
+      attrs: { axis: 1 },
+    },
+    {
+      inputs: [
+        { dtype: "float32", shape: [2, 2, 4, 3] },
+        { dtype: "int32", shape: [2, 2], values: [3, 1, 0, 0] },
+      ],
+      attrs: { axis: 2 },
+    },
+    {
+      inputs: [
+        { dtype: "float32", shape: [1, 1, 4, 3] },
+        { dtype: "int32", shape: [2, 1], values: [3, 1] },
+      ],
+      attrs: { axis: 2 },
+    },
+  ],
+};
+
+/** Positions along an axis, chosen per example: x [B, ..., T, ...], index [B, K] → [B, ..., K, ...].
+ * An x with batch size 1 serves all examples. */
+export function takeRows(x: Tensor, index: Tensor, axis: number): Tensor {
+  return applyOne(takeRowsOp, [x, index], {
+    axis: normalizeAxis("takeRows", axis, x.shape.length),
+  });
+}

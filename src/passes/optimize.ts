@@ -1,0 +1,41 @@
+/**
+ * @file The order of the passes. `optimize` takes a complete graph (gradients and optimizer included)
+ * to what is lowered; the dead-rows pass (dead-rows.ts) runs before differentiation, so that gradients
+ * profit from it. Dead code needs no pass: a graph is what its outputs reach.
+ */
+import { expandComposites } from "../autodiff/expand.ts";
+import type { Graph } from "../graph/graph.ts";
+import { cse } from "./cse.ts";
+import { fold } from "./fold.ts";
+import { fuseGemm } from "./fuse.ts";
+
+export const PASSES = ["fold", "cse", "fuse", "dead-rows"] as const;
+export type PassName = (typeof PASSES)[number];
+
+export interface OptimizeOptions {
+  /** Default: all. What is left out changes speed, never results beyond rounding. */
+  readonly passes?: readonly PassName[];
+  /** Called with the graph after each pass. */
+  readonly afterPass?: (name: string, graph: Graph) => void;
+}
+
+export function optimize(graph: Graph, options: OptimizeOptions = {}): Graph {
+  const { passes = PASSES, afterPass = () => {} } = options;
+  let current = graph;
+  const run = (name: string, pass: (graph: Graph) => Graph): void => {
+    current = pass(current);
+    afterPass(name, current);
+  };
+  const enabled = (name: PassName): boolean => passes.includes(name);
+
+  run("expand", (g) =>
+    expandComposites(g, ({ op }) => op.kind === "composite" && !(enabled("fuse") && op.lower)),
+  );
+  // Folding brings scale factors together for the fusion, and the fusion leaves new ones behind.
+  for (let round = 0; round < 2; round++) {
+    if (enabled("fold")) run("fold", fold);
+    if (enabled("cse")) run("cse", cse);
+    if (enabled("fuse")) run("fuse", fuseGemm);
+  }
+  return current;
+}

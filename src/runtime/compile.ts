@@ -1,0 +1,14 @@
+/** @file From a graph to a program of an engine: passes, ONNX, session. */
+import type { Graph } from "../graph/graph.ts";
+import { lower } from "../onnx/lower.ts";
+import { optimize, type OptimizeOptions } from "../passes/optimize.ts";
+import type { Engine, Program } from "./engine.ts";
+
+export function compile(
+  engine: Engine,
+  graph: Graph,
+  options: OptimizeOptions = {},
+): Promise<Program> {
+  const optimized = optimize(graph, options);
+  return engine.compile(lower(optimized, { contrib: engine.options.device !== "webgpu" }));
+}

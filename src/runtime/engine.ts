@@ -1,0 +1,159 @@
+/**
+ * @file The library's side of the runtime: an Engine compiles graphs to programs and runs them in a
+ * worker thread, so that the caller's thread stays free while numbers are computed.
+ */
+import { Worker } from "node:worker_threads";
+import { LowrankError } from "../errors.ts";
+import type { OnnxModel } from "../onnx/lower.ts";
+import { sizeOf } from "../graph/shape.ts";
+import { BYTES } from "../graph/dtype.ts";
+import type {
+  EngineOptions,
+  HostTensor,
+  RequestMessage,
+  RequestName,
+  Requests,
+  ResponseMessage,
+  RunRequest,
+  View,
+} from "./protocol.ts";
+
+/** The built worker, seen from src/runtime and dist/runtime alike: Node 20 starts no thread from
+ * TypeScript, so tests and examples need `npm run build` first (npm test does it). */
+const WORKER = new URL("../../dist/runtime/worker.js", import.meta.url);
+
+/** A compiled graph. */
+export interface Program {
+  readonly id: number;
+  readonly model: Pick<OnnxModel, "inputs" | "outputs">;
+}
+
+export interface RunResult {
+  readonly outputs: Record<string, HostTensor>;
+  /** Time inside ONNX Runtime. */
+  readonly elapsedMs: number;
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** ONNX Runtime in a thread of its own, with a store of named tensors. Close it when done. */
+export class Engine {
+  readonly options: EngineOptions;
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 0;
+  #failure: Error | undefined;
+
+  private constructor(options: EngineOptions) {
+    this.options = options;
+    this.#worker = new Worker(WORKER);
+    this.#worker.unref();
+    this.#worker.on("message", (message: ResponseMessage) => this.#receive(message));
+    this.#worker.on("error", (error) => this.#fail(error));
+    this.#worker.on("exit", () => this.#fail(new Error("the engine is closed")));
+  }
+
+  /** Start an engine. Throws LowrankError("runtime") when the device is not available. */
+  static async start(options: Partial<EngineOptions> = {}): Promise<Engine> {
+    const engine = new Engine({ device: options.device ?? "cpu", threads: options.threads ?? 0 });
+    try {
+      await engine.#request("start", engine.options);
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+    return engine;
+  }
+
+  async compile(model: OnnxModel): Promise<Program> {
+    const inputs = Object.keys(model.inputs);
+    const { program } = await this.#request("compile", { bytes: model.bytes, inputs });
+    return { id: program, model: { inputs: model.inputs, outputs: model.outputs } };
+  }
+
+  /** Run a program. Inputs that are not fed come from the store; fed buffers are copied. */
+  run(program: Program, request: Partial<Omit<RunRequest, "program">> = {}): Promise<RunResult> {
+    const { feeds = {}, updates = {}, fetch = [] } = request;
+    for (const [name, tensor] of Object.entries(feeds)) {
+      const expected = program.model.inputs[name];
+      if (expected && tensor.data.length !== sizeOf(expected.shape)) {
+        throw new LowrankError(
+          "runtime",
+          `input ${name}: expected ${sizeOf(expected.shape)} values, got ${tensor.data.length}.`,
+        );
+      }
+    }
+    const known = Object.entries(feeds).filter(([name]) => name in program.model.inputs);
+    return this.#request("run", {
+      program: program.id,
+      feeds: Object.fromEntries(known),
+      updates,
+      fetch,
+    });
+  }
+
+  /** Keep a tensor under a name. Its buffer is moved to the engine: do not use it afterwards. */
+  async put(name: string, tensor: HostTensor): Promise<void> {
+    const whole = tensor.data.byteLength === tensor.data.buffer.byteLength;
+    const data = whole ? tensor.data : tensor.data.slice();
+    await this.#request("put", { name, tensor: { ...tensor, data } }, [data.buffer as ArrayBuffer]);
+  }
+
+  /** Name a part of a stored vector. */
+  async view(name: string, view: View): Promise<void> {
+    await this.#request("view", { name, view });
+  }
+
+  /** A copy of a stored tensor. */
+  get(name: string): Promise<HostTensor> {
+    return this.#request("get", { name });
+  }
+
+  async remove(names: readonly string[]): Promise<void> {
+    await this.#request("remove", { names });
+  }
+
+  async release(program: Program): Promise<void> {
+    await this.#request("release", { program: program.id });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #request<N extends RequestName>(
+    name: N,
+    body: Requests[N]["request"],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<Requests[N]["response"]> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      this.#worker.ref();
+      this.#worker.postMessage({ id, name, body } satisfies RequestMessage, transfer);
+    });
+  }
+
+  #receive(message: ResponseMessage): void {
+    const pending = this.#pending.get(message.id);
+    this.#pending.delete(message.id);
+    if (this.#pending.size === 0) this.#worker.unref();
+    if ("error" in message) pending?.reject(new LowrankError("runtime", message.error));
+    else pending?.resolve(message.value);
+  }
+
+  #fail(cause: Error): void {
+    this.#failure = new LowrankError("runtime", `the engine stopped: ${cause.message}`, { cause });
+    for (const { reject } of this.#pending.values()) reject(this.#failure);
+    this.#pending.clear();
+  }
+}
+
+/** Bytes of a tensor. */
+export function sizeBytes({ dtype, shape }: Pick<HostTensor, "dtype" | "shape">): number {
+  return sizeOf(shape) * BYTES[dtype];
+}

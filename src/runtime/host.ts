@@ -1,0 +1,183 @@
+/**
+ * @file The side that owns ONNX Runtime: sessions, and a store of named tensors (weights, adapters,
+ * optimizer state) that live as long as the engine. Runs in a worker thread, because a session blocks
+ * its thread while it runs; the only importer of onnxruntime.
+ */
+import * as ort from "onnxruntime-node";
+import { BYTES, zeros, type DType, type TypedArray } from "../graph/dtype.ts";
+import { sizeOf, type Shape } from "../graph/shape.ts";
+import type {
+  Device,
+  EngineOptions,
+  HostTensor,
+  Requests,
+  RequestName,
+  RunRequest,
+  View,
+} from "./protocol.ts";
+
+interface Program {
+  readonly session: ort.InferenceSession;
+  readonly inputs: readonly string[];
+}
+
+/** A stored tensor. `spare` receives the next value, then the two change places: an update allocates
+ * nothing and a run never writes what it reads. */
+interface Resident {
+  tensor: ort.Tensor;
+  spare?: ort.Tensor;
+}
+
+type Handlers = {
+  [N in RequestName]: (
+    request: Requests[N]["request"],
+  ) => Requests[N]["response"] | Promise<Requests[N]["response"]>;
+};
+
+/** Names of the providers in ONNX Runtime's terms. */
+const PROVIDERS: Readonly<Record<Device, string>> = { cpu: "cpu", webgpu: "webgpu", cuda: "cuda" };
+
+export function createHost(): Handlers {
+  let options: EngineOptions = { device: "cpu", threads: 0 };
+  const programs = new Map<number, Program>();
+  const store = new Map<string, Resident>();
+  const views = new Map<string, View>();
+  const viewTensors = new WeakMap<ort.Tensor, Map<string, ort.Tensor>>();
+  let nextProgram = 0;
+
+  const resident = (name: string): Resident => {
+    const found = store.get(name);
+    if (!found) throw new Error(`no tensor named "${name}" has been given to the engine`);
+    return found;
+  };
+
+  /** The stored tensor or view of this name. */
+  const lookUp = (name: string): ort.Tensor => {
+    const view = views.get(name);
+    if (!view) return resident(name).tensor;
+    const base = resident(view.of).tensor;
+    const known = viewTensors.get(base) ?? new Map<string, ort.Tensor>();
+    viewTensors.set(base, known);
+    const tensor = known.get(name) ?? viewTensor(base, view);
+    known.set(name, tensor);
+    return tensor;
+  };
+
+  return {
+    start(request) {
+      options = request;
+      const available = ort.listSupportedBackends().map((backend) => backend.name);
+      if (!available.includes(PROVIDERS[request.device])) {
+        throw new Error(
+          `this build of ONNX Runtime has no provider "${request.device}" (it has: ${available.join(", ")})`,
+        );
+      }
+      return { version: ort.env.versions.node ?? ort.env.versions.common };
+    },
+
+    async compile({ bytes, inputs }) {
+      const session = await ort.InferenceSession.create(bytes, sessionOptions(options));
+      programs.set(nextProgram, { session, inputs });
+      return { program: nextProgram++ };
+    },
+
+    async release({ program }) {
+      await programs.get(program)?.session.release();
+      programs.delete(program);
+    },
+
+    put({ name, tensor }) {
+      views.delete(name);
+      store.set(name, { tensor: toOrt(tensor) });
+    },
+
+    view({ name, view }) {
+      store.delete(name);
+      views.set(name, view);
+    },
+
+    get({ name }) {
+      return toHost(lookUp(name), true);
+    },
+
+    remove({ names }) {
+      for (const name of names) {
+        store.delete(name);
+        views.delete(name);
+      }
+    },
+
+    async run(request) {
+      const program = programs.get(request.program)!;
+      const feeds: Record<string, ort.Tensor> = {};
+      for (const name of program.inputs) {
+        const fed = request.feeds[name];
+        feeds[name] = fed ? toOrt(fed) : lookUp(name);
+      }
+      const started = performance.now();
+      const results = await program.session.run(feeds, fetches(request, store));
+      const elapsedMs = performance.now() - started;
+      for (const [output, name] of Object.entries(request.updates)) {
+        const { tensor } = resident(name);
+        store.set(name, { tensor: results[output] as ort.Tensor, spare: tensor });
+      }
+      const outputs: Record<string, HostTensor> = {};
+      for (const name of request.fetch) outputs[name] = toHost(results[name] as ort.Tensor, false);
+      return { outputs, elapsedMs };
+    },
+  };
+}
+
+/** What to compute, and into what: a preallocated tensor for each update, `null` for the rest. */
+function fetches(
+  { updates, fetch }: RunRequest,
+  store: ReadonlyMap<string, Resident>,
+): Record<string, ort.Tensor | null> {
+  const result: Record<string, ort.Tensor | null> = {};
+  for (const name of fetch) result[name] = null;
+  for (const [output, name] of Object.entries(updates)) {
+    const entry = store.get(name);
+    if (!entry) throw new Error(`no tensor named "${name}" has been given to the engine`);
+    result[output] = entry.spare ??= emptyLike(entry.tensor);
+  }
+  return result;
+}
+
+function sessionOptions({ device, threads }: EngineOptions): ort.InferenceSession.SessionOptions {
+  return {
+    executionProviders: [PROVIDERS[device]],
+    graphOptimizationLevel: "all",
+    executionMode: "sequential",
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+  };
+}
+
+function viewTensor(base: ort.Tensor, { offset, shape }: View): ort.Tensor {
+  const data = base.data as TypedArray;
+  return makeTensor(base.type as DType, data.subarray(offset, offset + sizeOf(shape)), shape);
+}
+
+function makeTensor(dtype: DType, data: TypedArray, shape: Shape): ort.Tensor {
+  return new ort.Tensor(dtype, data as never, shape);
+}
+
+function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
+  return makeTensor(dtype, data, shape);
+}
+
+function emptyLike(tensor: ort.Tensor): ort.Tensor {
+  const dtype = tensor.type as DType;
+  return makeTensor(dtype, zeros(dtype, sizeOf(tensor.dims)), tensor.dims);
+}
+
+/** `copy`: the store keeps the data, so what leaves must be a copy. */
+function toHost(tensor: ort.Tensor, copy: boolean): HostTensor {
+  const dtype = tensor.type as DType;
+  const data = tensor.data as TypedArray;
+  const ownsBuffer = data.byteLength === data.buffer.byteLength;
+  const out = copy || !ownsBuffer ? data.slice() : data;
+  if (out.byteLength !== sizeOf(tensor.dims) * BYTES[dtype]) throw new Error("size mismatch");
+  return { dtype, shape: tensor.dims, data: out };
+}

@@ -1,0 +1,66 @@
+/** @file Messages between the library's thread and the thread that runs ONNX Runtime. */
+import type { DType, TypedArray } from "../graph/dtype.ts";
+import type { Shape } from "../graph/shape.ts";
+
+export type Device = "cpu" | "webgpu" | "cuda";
+
+export interface EngineOptions {
+  readonly device: Device;
+  /** Threads of one operator; 0: one per physical core. */
+  readonly threads: number;
+}
+
+/** A tensor with its values, as it crosses the border (the buffer is transferred). */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly shape: Shape;
+  readonly data: TypedArray;
+}
+
+export interface RunRequest {
+  readonly program: number;
+  /** Values of this run; every other input of the program is read from the store by its name. */
+  readonly feeds: Readonly<Record<string, HostTensor>>;
+  /** Output name → name in the store under which it is kept, replacing what is there. */
+  readonly updates: Readonly<Record<string, string>>;
+  /** Outputs to send back. */
+  readonly fetch: readonly string[];
+}
+
+/** A part of a stored vector under a name of its own; it follows the vector's updates. */
+export interface View {
+  readonly of: string;
+  /** First element. */
+  readonly offset: number;
+  readonly shape: Shape;
+}
+
+/** Each request with what it answers. */
+export interface Requests {
+  start: { request: EngineOptions; response: { version: string } };
+  compile: {
+    request: { bytes: Uint8Array; inputs: readonly string[] };
+    response: { program: number };
+  };
+  put: { request: { name: string; tensor: HostTensor }; response: void };
+  view: { request: { name: string; view: View }; response: void };
+  get: { request: { name: string }; response: HostTensor };
+  remove: { request: { names: readonly string[] }; response: void };
+  release: { request: { program: number }; response: void };
+  run: {
+    request: RunRequest;
+    response: { outputs: Record<string, HostTensor>; elapsedMs: number };
+  };
+}
+
+export type RequestName = keyof Requests;
+
+export interface RequestMessage {
+  readonly id: number;
+  readonly name: RequestName;
+  readonly body: unknown;
+}
+
+export type ResponseMessage =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: string };
