@@ -38,7 +38,17 @@ export const STORED_DTYPES = {
 export type StoredDtype = keyof typeof STORED_DTYPES;
 
 /** The raw elements of a tensor: see `STORED_DTYPES`. */
-export type StoredArray = InstanceType<(typeof STORED_DTYPES)[StoredDtype]["array"]>;
+export type StoredArray =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | Float64Array
+  | BigInt64Array
+  | BigUint64Array;
 
 /** Where one tensor is stored. */
 export interface TensorInfo {

@@ -31,7 +31,7 @@ export {
 export { writeSafetensors, type TensorToWrite } from "./safetensors-write.ts";
 
 /** Bytes read at once while widening: large enough for the disk's full speed, small enough to stay in the cache. */
-const CHUNK_BYTES = 2 ** 20;
+const CHUNK_BYTES = 2 ** 18;
 /** Bytes read at once without widening; one read call cannot take 2 GiB. */
 const DIRECT_READ_BYTES = 64 * 2 ** 20;
 
@@ -292,7 +292,7 @@ export async function readTensor(info: TensorInfo): Promise<StoredArray> {
 }
 
 /** Reads a floating-point tensor as float32, into `into` (of exactly the tensor's element count) when given.
- * F16 and BF16 widen exactly, NaN payloads included; F64 rounds to nearest. Besides the result only 1 MiB is held.
+ * F16 and BF16 widen exactly, NaN payloads included; F64 rounds to nearest. Besides the result only 256 KiB are held.
  * Errors: LowrankError "checkpoint" for other dtypes, a wrong length of `into`, or a file shorter than its header said. */
 export async function readFloat32(info: TensorInfo, into?: Float32Array): Promise<Float32Array> {
   const where = `${info.file}: tensor ${show(info.name)}`;
@@ -320,8 +320,10 @@ export async function readFloat32(info: TensorInfo, into?: Float32Array): Promis
       const part = Math.min(chunk.length / elementBytes, count - done);
       const view = chunk.subarray(0, part * elementBytes);
       await readFully(info.file, handle, view, info.offset + done * elementBytes);
-      if (info.dtype === "F16") widenF16(new Uint16Array(chunk.buffer), part, bits, done);
-      else if (info.dtype === "BF16") widenBF16(new Uint16Array(chunk.buffer), part, bits, done);
+      const stored = new Uint16Array(chunk.buffer, 0, view.byteLength / 2);
+      const widened = bits.subarray(done, done + part);
+      if (info.dtype === "F16") widenF16(stored, widened);
+      else if (info.dtype === "BF16") widenBF16(stored, widened);
       else target.set(new Float64Array(chunk.buffer, 0, part), done);
       done += part;
     }
