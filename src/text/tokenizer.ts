@@ -1,7 +1,7 @@
 /**
  * @file A model's tokenizer, from its directory's tokenizer.json (and tokenizer_config.json, special_tokens_map.json),
  * by @huggingface/tokenizers. Adds what that library leaves to its caller: truncation as in transformers, ids of special
- * tokens, errors, and corrections where it deviates from the Rust tokenizers (corrections.ts).
+ * tokens, errors, and BERT's normalization as the Rust tokenizers do it (bert-normalizer.ts).
  *
  * tokenizer.json's own truncation and padding blocks are ignored: they record how its author last used it (all-MiniLM:
  * both 128), whereas length and padding belong to the task.
@@ -12,6 +12,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { LowrankError } from "../errors.ts";
+import { bertNormalizer } from "./bert-normalizer.ts";
 
 /** Turns texts into token ids and back. */
 export interface Tokenizer {
@@ -145,7 +146,13 @@ function build(file: string, json: JsonObject, config: JsonObject): LibraryToken
     );
   }
   try {
-    return new LibraryTokenizer(json, { clean_up_tokenization_spaces: false, ...config });
+    const library = new LibraryTokenizer(json, { clean_up_tokenization_spaces: false, ...config });
+    const normalizer = json["normalizer"] as JsonObject | null | undefined;
+    if (normalizer?.["type"] === "BertNormalizer") {
+      // The library only ever calls its normalizer.
+      library.normalizer = bertNormalizer(normalizer) as unknown as typeof library.normalizer;
+    }
+    return library;
   } catch (error) {
     throw new LowrankError("tokenizer", `${file}: ${(error as Error).message}.`, { cause: error });
   }
