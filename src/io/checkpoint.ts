@@ -6,7 +6,8 @@
 import { readdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { ioError, readJson } from "./files.ts";
+import { readJson } from "./files.ts";
+import { ioError } from "./io-errors.ts";
 import { readHeader, type SafetensorsHeader, type TensorInfo } from "./safetensors.ts";
 
 /** The tensors of a model directory, by the name that they are stored under. */

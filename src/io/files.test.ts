@@ -14,7 +14,8 @@ import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LowrankError } from "../errors.ts";
-import { createOutputDirectory, ioError, readJson, writeFileAtomic } from "./files.ts";
+import { createOutputDirectory, readJson, writeFileAtomic } from "./files.ts";
+import { ioError } from "./io-errors.ts";
 
 let root = "";
 beforeEach(() => {

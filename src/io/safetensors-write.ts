@@ -24,7 +24,8 @@ export interface TensorToWrite {
 const DTYPE_ORDER = Object.keys(STORED_DTYPES);
 
 /** Writes tensors to a safetensors file, atomically. As in the reference implementation the bytes are ordered by dtype, widest
- * first, then by name, so that the result does not depend on the order given; the header is padded to 8 bytes.
+ * first, then by name, so that the result does not depend on the order given; the header is padded to 8 bytes. Metadata keys
+ * are sorted, where the reference leaves their order to chance.
  * Errors: LowrankError "checkpoint" for tensors that do not fit their description (all together), "io" for a failed write. */
 export async function writeSafetensors(
   file: string,
