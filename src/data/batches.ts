@@ -30,7 +30,17 @@ export interface BatchOptions {
   maxLength?: number;
 }
 
-/** Batches in a mega-batch (see the table in batches.test.ts for what the number costs and saves). */
+/**
+ * Batches in a mega-batch: larger pads less, but makes batches of nearly equal texts.
+ *
+ * Padding in percent of the computed positions, BERT tokens, batches of 16, lengths rounded up to 8 (in brackets: not
+ * rounded), mean of five epochs. At 50 the order costs 2 to 4 points more than sorting everything; the rest is rounding.
+ *
+ *     batches a mega-batch        1         10         50        100     sorted   all to 128
+ *     SMS, 1,045 texts      51 (48)    21 (14)   14.5 (6)   12.1 (3)   12.1 (3)           74
+ *     SMS, 5,574 texts      61 (59)    28 (20)   16.1 (5)   14.4 (3)   13.0 (1)           80
+ *     Banking77, 10,003     62 (59)    31 (17)   21.9 (5)   20.4 (3)   18.8 (1)           87
+ */
 export const MEGA_BATCH = 50;
 
 const DEFAULT_LENGTH_MULTIPLE = 8;

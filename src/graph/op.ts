@@ -58,6 +58,8 @@ interface OpBase<A extends object> {
   /** Types of the outputs. Throws LowrankError("graph") when the inputs do not fit. */
   infer(inputs: readonly Tensor[], attrs: A): readonly TensorType[];
   readonly samples: readonly Sample<A>[];
+  /** Each element of the result depends on the elements at its place in the (broadcast) inputs. */
+  readonly elementwise?: true;
 }
 
 /** An op that stands for itself: it must say how it is differentiated and how it is lowered. */

@@ -32,6 +32,7 @@ interface UnaryRule {
 function unary(name: string, rule: UnaryRule): PrimitiveOp<None> {
   return {
     kind: "primitive",
+    elementwise: true,
     name,
     infer: ([x]) => [requireFloat(name, x!)],
     vjp: (node, [cotangent]) =>
@@ -138,6 +139,7 @@ function binary(name: string, rule: BinaryRule): PrimitiveOp<None> {
   };
   return {
     kind: "primitive",
+    elementwise: true,
     name,
     infer: ([a, b]) => [{ dtype: sameDtype(name, a!, b!), shape: broadcast(name, a!, b!) }],
     vjp,
@@ -227,6 +229,7 @@ export const minimum = (a: Operand, b: Operand): Tensor => applyBinary(minimumOp
 function comparison(name: string, opType: string): PrimitiveOp<None> {
   return {
     kind: "primitive",
+    elementwise: true,
     name,
     infer: ([a, b]) => {
       sameDtype(name, a!, b!);
@@ -259,6 +262,7 @@ export const less = (a: Operand, b: Operand): Tensor => applyBinary(lessOp, a, b
 
 export const whereOp: PrimitiveOp<None> = {
   kind: "primitive",
+  elementwise: true,
   name: "where",
   infer: ([condition, a, b]) => {
     if (condition!.dtype !== "bool") {
@@ -299,12 +303,26 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   return applyOne(whereOp, [condition, tensor(a), tensor(b)], NONE);
 }
 
+export const stopGradientOp: PrimitiveOp<None> = {
+  kind: "primitive",
+  elementwise: true,
+  name: "stopGradient",
+  infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  vjp: "not differentiable",
+  lower: onnx("Identity"),
+  samples: [{ inputs: [{ dtype: "float32", shape: [3] }], attrs: NONE }],
+};
+
+/** The same value, taken as a constant by differentiation. */
+export const stopGradient = (x: Tensor): Tensor => applyOne(stopGradientOp, [x], NONE);
+
 export interface CastAttrs {
   readonly dtype: DType;
 }
 
 export const castOp: PrimitiveOp<CastAttrs> = {
   kind: "primitive",
+  elementwise: true,
   name: "cast",
   infer: ([x], { dtype }) => [{ dtype, shape: x!.shape }],
   vjp: (node, [g]) => [

@@ -113,6 +113,7 @@ const GELU_SAMPLES = (["erf", "tanh"] as const).map((approximate) => ({ approxim
 
 export const geluOp: CompositeOp<GeluAttrs> = {
   kind: "composite",
+  elementwise: true,
   name: "gelu",
   infer: sameType,
   decompose: ([x], { approximate }) => [mul(x!, geluGate(x!, approximate))],
@@ -136,6 +137,7 @@ export const geluOp: CompositeOp<GeluAttrs> = {
  * dx = g · (s + x·s·(1 - s)·u′), s = σ(u), for the tanh form. */
 export const geluGradOp: CompositeOp<GeluAttrs> = {
   kind: "composite",
+  elementwise: true,
   name: "geluGrad",
   infer: sameType,
   decompose: ([g, x], { approximate }) => {

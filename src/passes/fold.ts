@@ -4,7 +4,7 @@ import { rewrite, type Graph } from "../graph/graph.ts";
 import { scalar, scalarValue } from "../graph/leaves.ts";
 import type { Node, Tensor } from "../graph/node.ts";
 import { sameShape } from "../graph/shape.ts";
-import { addOp, divOp, mul, mulOp, negOp, subOp } from "../ops/elementwise.ts";
+import { addOp, divOp, mul, mulOp, negOp, stopGradientOp, subOp } from "../ops/elementwise.ts";
 import { broadcastToOp, reshape, reshapeOp, transpose, transposeOp } from "../ops/movement.ts";
 
 export function fold(graph: Graph): Graph {
@@ -28,8 +28,10 @@ function foldScalars({ op, inputs, outputs }: Node): Tensor | undefined {
   return scalar(op.scalar(...(values as number[])));
 }
 
-/** x·1, 1·x, x/1, x+0, 0+x, x-0, where the result has x's shape. */
+/** x·1, 1·x, x/1, x+0, 0+x, x-0, where the result has x's shape; stopGradient, which has done its
+ * work once gradients exist. */
 function foldIdentity({ op, inputs, outputs }: Node): Tensor | undefined {
+  if (op === stopGradientOp) return inputs[0];
   const neutral = op === mulOp || op === divOp ? 1 : op === addOp || op === subOp ? 0 : undefined;
   if (neutral === undefined) return undefined;
   const [a, b] = inputs as [Tensor, Tensor];

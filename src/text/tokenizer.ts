@@ -152,10 +152,20 @@ function build(file: string, json: JsonObject, config: JsonObject): LibraryToken
       // The library only ever calls its normalizer.
       library.normalizer = bertNormalizer(normalizer) as unknown as typeof library.normalizer;
     }
+    if (type === "Unigram") avoidSpread(library);
     return library;
   } catch (error) {
     throw new LowrankError("tokenizer", `${file}: ${(error as Error).message}.`, { cause: error });
   }
+}
+
+/** The library's Unigram passes all pieces of a text as arguments of one call: a long text overflows the stack. */
+function avoidSpread(library: LibraryTokenizer): void {
+  const model = library.model as unknown as {
+    tokenize(text: string): string[];
+    encode(texts: string[]): string[];
+  };
+  model.encode = (texts) => texts.flatMap((text) => model.tokenize(text));
 }
 
 /** A token in a configuration: its text, or an object with the text as content. */

@@ -1,0 +1,91 @@
+/** @file LoraConfig: PEFT's options under camelCase names, checked, with PEFT's defaults. The file form
+ * (adapter_config.json, snake_case) is in peft-format.ts. Source: peft 0.21, LoraConfig. */
+import { z } from "zod";
+import { LowrankError } from "../errors.ts";
+import type { TaskType } from "../models/family.ts";
+
+const names = z.array(z.string()).min(1);
+const pattern = z.record(z.string(), z.number().positive());
+
+export const loraConfigSchema = z.strictObject({
+  /** Rank of the change. */
+  r: z.number().int().positive().default(8),
+  /** The change is scaled by loraAlpha / r (loraAlpha / √r with useRslora). */
+  loraAlpha: z.number().default(8),
+  /** Dropout of the adapter's input while training. */
+  loraDropout: z.number().min(0).lt(1).default(0),
+  /** Names or path endings of the modules to adapt, one regular expression for whole paths, or
+   * "all-linear". Default: the family's usual ones. */
+  targetModules: z.union([z.string(), names]).nullable().default(null),
+  /** Likewise, taken out of the targets. */
+  excludeModules: z.union([z.string(), names]).nullable().default(null),
+  /** Numbers of the layers to adapt; default all. */
+  layersToTransform: z
+    .union([z.number().int(), z.array(z.number().int())])
+    .nullable()
+    .default(null),
+  /** Name of the list of layers that layersToTransform counts in, e.g. "h" or "layer". */
+  layersPattern: z.union([z.string(), names]).nullable().default(null),
+  /** Another rank for modules whose path ends in a key (a regular expression). */
+  rankPattern: pattern.default({}),
+  /** Another loraAlpha, likewise. */
+  alphaPattern: pattern.default({}),
+  /** Modules that are trained and stored whole; the head of SEQ_CLS is added by itself. */
+  modulesToSave: names.nullable().default(null),
+  /** Which biases are trained: none, those of the adapted layers, or all. */
+  bias: z.enum(["none", "all", "lora_only"]).default("none"),
+  /** Scale by loraAlpha / √r. Source: https://arxiv.org/abs/2312.03732 */
+  useRslora: z.boolean().default(false),
+  /** Weight-decomposed LoRA. Source: https://arxiv.org/abs/2402.09353 */
+  useDora: z.boolean().default(false),
+  /** Whether the adapted layers store their weight as [in, out]; known from the model here. */
+  fanInFanOut: z.boolean().default(false),
+  /** true: kaiming-uniform A and B = 0; "gaussian": A ~ N(0, 1/r) and B = 0; false: both random. */
+  initLoraWeights: z.union([z.boolean(), z.literal("gaussian")]).default(true),
+  taskType: z
+    .enum(["SEQ_CLS", "CAUSAL_LM"] satisfies TaskType[])
+    .nullable()
+    .default(null),
+});
+
+/** All options, defaults filled in. */
+export type LoraConfig = z.infer<typeof loraConfigSchema>;
+/** What a user gives. */
+export type LoraOptions = z.input<typeof loraConfigSchema>;
+
+/** Check options and fill in defaults. Throws LowrankError("config") that lists every problem. */
+export function loraConfig(options: LoraOptions, where = "LoraConfig"): LoraConfig {
+  const parsed = loraConfigSchema.safeParse(options);
+  const problems = parsed.success
+    ? contradictions(parsed.data)
+    : parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
+  if (parsed.success && problems.length === 0) return parsed.data;
+  throw new LowrankError("config", `${where}: ${problems.join("; ")}.`);
+}
+
+function contradictions(config: LoraConfig): string[] {
+  const problems: string[] = [];
+  if (config.layersPattern !== null && config.layersToTransform === null) {
+    problems.push("layersPattern needs layersToTransform");
+  }
+  if (typeof config.targetModules === "string" && config.layersToTransform !== null) {
+    problems.push(
+      "layersToTransform needs targetModules to be a list of names, not one expression",
+    );
+  }
+  return problems;
+}
+
+/** A module's own rank and scale, after the patterns. */
+export function rankAndScale(config: LoraConfig, path: string): { r: number; scale: number } {
+  const r = lookUp(config.rankPattern, path) ?? config.r;
+  const alpha = lookUp(config.alphaPattern, path) ?? config.loraAlpha;
+  return { r, scale: alpha / (config.useRslora ? Math.sqrt(r) : r) };
+}
+
+function lookUp(patterns: Readonly<Record<string, number>>, path: string): number | undefined {
+  const key = Object.keys(patterns).find((name) =>
+    new RegExp(`^(?:.*\\.)?(?:${name})$`).test(path),
+  );
+  return key === undefined ? undefined : patterns[key];
+}

@@ -1,0 +1,59 @@
+/** @file LoRA as the lecture "LLMs: Fine-tuning" writes it (after appendix E of "Build a Large Language
+ * Model (From Scratch)", S. Raschka). It differs from PEFT's on purpose: A is [in, r] and drawn from
+ * N(0, 1)/√r, and alpha is not divided by the rank. */
+import type { Tensor } from "../graph/node.ts";
+import { normal, zeros } from "../nn/init.ts";
+import { Linear } from "../nn/layers.ts";
+import { Module, type Layer } from "../nn/module.ts";
+import { Parameter } from "../nn/parameter.ts";
+import { add, mul } from "../ops/elementwise.ts";
+import { matmul } from "../ops/matmul.ts";
+
+/** `alpha·(x·A·B)`: x [..., in] → [..., out]; A [in, rank] ~ N(0, 1)/√rank, B [rank, out] = 0. */
+export class LoRALayer extends Module {
+  readonly alpha: number;
+  A: Parameter;
+  B: Parameter;
+
+  constructor(inDim: number, outDim: number, rank: number, alpha: number) {
+    super();
+    this.alpha = alpha;
+    this.A = new Parameter([inDim, rank], normal(1 / Math.sqrt(rank)));
+    this.B = new Parameter([rank, outDim], zeros);
+  }
+
+  forward(x: Tensor): Tensor {
+    return mul(matmul(matmul(x, this.A), this.B), this.alpha);
+  }
+}
+
+/** `linear(x) + lora(x)` */
+export class LinearWithLoRA extends Module {
+  linear: Linear;
+  lora: LoRALayer;
+
+  constructor(linear: Linear, rank: number, alpha: number) {
+    super();
+    this.linear = linear;
+    this.lora = new LoRALayer(linear.inFeatures, linear.outFeatures, rank, alpha);
+  }
+
+  forward(x: Tensor): Tensor {
+    return add(this.linear.forward(x), this.lora.forward(x));
+  }
+}
+
+/** Replace every Linear below `model`, the output head included, by a LinearWithLoRA around it. */
+export function replaceLinearWithLora(
+  model: Module,
+  { rank, alpha }: { rank: number; alpha: number },
+): void {
+  for (const [name, child] of model.children()) {
+    if (child instanceof Linear) {
+      const replacement: Layer = new LinearWithLoRA(child, rank, alpha);
+      model.setChild(name, replacement);
+    } else {
+      replaceLinearWithLora(child, { rank, alpha });
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/** @file Finding the family of a model directory, and loading its weights. */
+import { join } from "node:path";
+import { LowrankError } from "../errors.ts";
+import { matchTensors, openCheckpoint } from "../io/checkpoint.ts";
+import { readJson } from "../io/files.ts";
+import { fromFile, normal, zeros } from "../nn/init.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import { bert } from "./bert.ts";
+import {
+  parseConfig,
+  type BaseConfig,
+  type Model,
+  type ModelFamily,
+  type ModelLimits,
+  type TaskType,
+} from "./family.ts";
+import { gpt2 } from "./gpt2.ts";
+
+export const FAMILIES: readonly ModelFamily[] = [gpt2, bert];
+
+/** Standard deviation of a new head's weights, transformers' `initializer_range`. */
+const HEAD_STD = 0.02;
+
+export interface PretrainedModel {
+  readonly directory: string;
+  readonly family: ModelFamily;
+  readonly config: BaseConfig;
+  readonly model: Model;
+  readonly limits: ModelLimits;
+  /** Parameters that the checkpoint does not have: a new head, to be trained. */
+  readonly newParameters: readonly string[];
+}
+
+export interface FromPretrainedOptions {
+  /** Default "SEQ_CLS". */
+  task?: TaskType;
+  /** Keys that replace those of config.json, e.g. `id2label` or dropout probabilities. */
+  config?: Readonly<Record<string, unknown>>;
+  /** Name of the configuration file. Default "config.json". */
+  configFile?: string;
+}
+
+/** The family of a configuration; the error lists the known ones. */
+export function familyOf(raw: unknown, where: string): ModelFamily {
+  const modelType = (raw as { model_type?: unknown } | null)?.model_type;
+  const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
+  if (family) return family;
+  const known = FAMILIES.map((candidate) => candidate.modelType).join(", ");
+  throw new LowrankError(
+    "config",
+    `${where}: model_type ${JSON.stringify(modelType) ?? "is missing and"} is not supported. Supported: ${known}.`,
+  );
+}
+
+/** A model without weights, from a configuration alone. Throws LowrankError("config"). */
+export function modelFromConfig(
+  raw: Readonly<Record<string, unknown>>,
+  task: TaskType = "SEQ_CLS",
+  where = "config",
+): Pick<PretrainedModel, "family" | "config" | "model" | "limits"> {
+  const family = familyOf(raw, where);
+  const config = parseConfig(family, raw, where);
+  const build = family.models[task];
+  if (!build) {
+    throw new LowrankError(
+      "config",
+      `${where}: ${family.modelType} has no model for ${task}. It has: ${Object.keys(family.models).join(", ")}.`,
+    );
+  }
+  return { family, config, model: build(config), limits: family.limits(config) };
+}
+
+export const AutoModel = {
+  /**
+   * Load a model from a Hugging Face directory: config.json and safetensors weights. Weights are read
+   * when an engine first needs them. Throws LowrankError that lists every tensor that is missing or
+   * has another shape; a classification head that is missing as a whole is made new instead.
+   */
+  async fromPretrained(
+    directory: string,
+    options: FromPretrainedOptions = {},
+  ): Promise<PretrainedModel> {
+    const file = join(directory, options.configFile ?? "config.json");
+    const stored = (await readJson(file, "the model's configuration")) as Record<string, unknown>;
+    const built = modelFromConfig({ ...stored, ...options.config }, options.task, file);
+    const newParameters = await loadWeights(built.model, built.family, directory);
+    return { directory, ...built, newParameters };
+  },
+};
+
+/** Point a model's parameters at a checkpoint; returns those of a head that it lacks. */
+async function loadWeights(
+  model: Model,
+  family: ModelFamily,
+  directory: string,
+): Promise<string[]> {
+  const checkpoint = await openCheckpoint(directory);
+  const stored = new Map(
+    [...checkpoint.tensors.keys()].map((name) => [(family.renameStored ?? String)(name), name]),
+  );
+  const prefix = `${family.baseModelPrefix}.`;
+  const isBare = ![...stored.keys()].some((name) => name.startsWith(prefix));
+  const storedName = (name: string): string | undefined =>
+    stored.get(isBare && name.startsWith(prefix) ? name.slice(prefix.length) : name);
+
+  const parameters = model.namedParameters();
+  const isHead = (name: string): boolean =>
+    family.headModules.some((head) => name.startsWith(`${head}.`));
+  const head = [...parameters.keys()].filter(isHead);
+  const headIsNew = head.every((name) => storedName(name) === undefined);
+  if (headIsNew) for (const name of head) initializeHead(parameters.get(name)!);
+
+  const wanted = [...parameters].filter(([name]) => !(headIsNew && isHead(name)));
+  const { tensors } = matchTensors(
+    wanted.map(([name, { shape }]) => ({ name, shape })),
+    checkpoint,
+    { where: directory, resolve: storedName },
+  );
+  for (const [name, parameter] of wanted) parameter.values = fromFile(tensors.get(name)!);
+  return headIsNew ? head : [];
+}
+
+function initializeHead(parameter: Parameter): void {
+  parameter.values = parameter.shape.length > 1 ? normal(HEAD_STD) : zeros;
+}

@@ -1,0 +1,252 @@
+/** @file BERT. Source: https://arxiv.org/abs/1810.04805; module names as in transformers'
+ * modeling_bert, which are the keys of its checkpoints. */
+import { z } from "zod";
+import type { Tensor } from "../graph/node.ts";
+import { dimension } from "../graph/shape.ts";
+import { mergeHeads, paddingBias, scaledDotProductAttention, splitHeads } from "../nn/attention.ts";
+import { activation, Dropout, Embedding, LayerNorm, Linear, Tanh } from "../nn/layers.ts";
+import { Module, ModuleList, type Layer } from "../nn/module.ts";
+import { add } from "../ops/elementwise.ts";
+import { slice } from "../ops/movement.ts";
+import { positions } from "./embeddings.ts";
+import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import { firstToken } from "./pooling.ts";
+
+const configSchema = baseConfigSchema.extend({
+  vocab_size: z.number().int().positive().default(30522),
+  hidden_size: z.number().int().positive().default(768),
+  num_hidden_layers: z.number().int().positive().default(12),
+  num_attention_heads: z.number().int().positive().default(12),
+  intermediate_size: z.number().int().positive().default(3072),
+  hidden_act: z.string().default("gelu"),
+  hidden_dropout_prob: z.number().default(0.1),
+  attention_probs_dropout_prob: z.number().default(0.1),
+  classifier_dropout: z.number().nullish(),
+  max_position_embeddings: z.number().int().positive().default(512),
+  type_vocab_size: z.number().int().positive().default(2),
+  layer_norm_eps: z.number().default(1e-12),
+  pad_token_id: z.number().int().nullish().default(0),
+  position_embedding_type: z.literal("absolute").default("absolute"),
+  is_decoder: z.literal(false).default(false),
+});
+
+export type BertConfig = z.infer<typeof configSchema>;
+
+class BertEmbeddings extends Module {
+  word_embeddings: Embedding;
+  position_embeddings: Embedding;
+  token_type_embeddings: Embedding;
+  LayerNorm: LayerNorm;
+  dropout: Dropout;
+
+  constructor(config: BertConfig) {
+    super();
+    const paddingIdx = config.pad_token_id ?? undefined;
+    this.word_embeddings = new Embedding(
+      config.vocab_size,
+      config.hidden_size,
+      paddingIdx === undefined ? {} : { paddingIdx },
+    );
+    this.position_embeddings = new Embedding(config.max_position_embeddings, config.hidden_size);
+    this.token_type_embeddings = new Embedding(config.type_vocab_size, config.hidden_size);
+    this.LayerNorm = new LayerNorm(config.hidden_size, config.layer_norm_eps);
+    this.dropout = new Dropout(config.hidden_dropout_prob);
+  }
+
+  /** → [B, T, C] */
+  forward({ inputIds, tokenTypeIds, positionIds }: ModelInputs): Tensor {
+    const place = this.position_embeddings.forward(
+      positionIds ?? positions(dimension(inputIds.shape, 1)),
+    );
+    // Without segment ids every token is in segment 0: one row serves all.
+    const segment = tokenTypeIds
+      ? this.token_type_embeddings.forward(tokenTypeIds)
+      : slice(this.token_type_embeddings.weight, 0, 0, 1);
+    const sum = add(add(this.word_embeddings.forward(inputIds), segment), place);
+    return this.dropout.forward(this.LayerNorm.forward(sum));
+  }
+}
+
+class BertSelfAttention extends Module {
+  readonly #heads: number;
+  query: Layer;
+  key: Layer;
+  value: Layer;
+  dropout: Dropout;
+
+  constructor(config: BertConfig) {
+    super();
+    this.#heads = config.num_attention_heads;
+    this.query = new Linear(config.hidden_size, config.hidden_size);
+    this.key = new Linear(config.hidden_size, config.hidden_size);
+    this.value = new Linear(config.hidden_size, config.hidden_size);
+    this.dropout = new Dropout(config.attention_probs_dropout_prob);
+  }
+
+  /** x: [B, T, C], bias: [B, 1, 1, T] → [B, T, C] */
+  forward(x: Tensor, bias: Tensor): Tensor {
+    const [q, k, v] = [this.query, this.key, this.value].map((projection) =>
+      splitHeads(projection.forward(x), this.#heads),
+    ) as [Tensor, Tensor, Tensor];
+    return mergeHeads(scaledDotProductAttention(q, k, v, { bias, dropout: this.dropout }));
+  }
+}
+
+/** A projection with dropout, added to what came in and normalized: ends both halves of a layer. */
+class BertSelfOutput extends Module {
+  dense: Layer;
+  LayerNorm: LayerNorm;
+  dropout: Dropout;
+
+  constructor(config: BertConfig, inFeatures = config.hidden_size) {
+    super();
+    this.dense = new Linear(inFeatures, config.hidden_size);
+    this.LayerNorm = new LayerNorm(config.hidden_size, config.layer_norm_eps);
+    this.dropout = new Dropout(config.hidden_dropout_prob);
+  }
+
+  forward(x: Tensor, residual: Tensor): Tensor {
+    return this.LayerNorm.forward(add(this.dropout.forward(this.dense.forward(x)), residual));
+  }
+}
+
+class BertOutput extends BertSelfOutput {
+  constructor(config: BertConfig) {
+    super(config, config.intermediate_size);
+  }
+}
+
+class BertAttention extends Module {
+  self: BertSelfAttention;
+  output: BertSelfOutput;
+
+  constructor(config: BertConfig) {
+    super();
+    this.self = new BertSelfAttention(config);
+    this.output = new BertSelfOutput(config);
+  }
+
+  forward(x: Tensor, bias: Tensor): Tensor {
+    return this.output.forward(this.self.forward(x, bias), x);
+  }
+}
+
+class BertIntermediate extends Module {
+  dense: Layer;
+  intermediate_act_fn: Layer;
+
+  constructor(config: BertConfig) {
+    super();
+    this.dense = new Linear(config.hidden_size, config.intermediate_size);
+    this.intermediate_act_fn = activation(config.hidden_act);
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.intermediate_act_fn.forward(this.dense.forward(x));
+  }
+}
+
+class BertLayer extends Module {
+  attention: BertAttention;
+  intermediate: BertIntermediate;
+  output: BertOutput;
+
+  constructor(config: BertConfig) {
+    super();
+    this.attention = new BertAttention(config);
+    this.intermediate = new BertIntermediate(config);
+    this.output = new BertOutput(config);
+  }
+
+  forward(x: Tensor, bias: Tensor): Tensor {
+    const attended = this.attention.forward(x, bias);
+    return this.output.forward(this.intermediate.forward(attended), attended);
+  }
+}
+
+class BertEncoder extends Module {
+  layer: ModuleList<BertLayer>;
+
+  constructor(config: BertConfig) {
+    super();
+    this.layer = new ModuleList(
+      Array.from({ length: config.num_hidden_layers }, () => new BertLayer(config)),
+    );
+  }
+
+  forward(x: Tensor, bias: Tensor): Tensor {
+    for (const layer of this.layer) x = layer.forward(x, bias);
+    return x;
+  }
+}
+
+class BertPooler extends Module {
+  dense: Layer;
+  activation: Layer;
+
+  constructor(config: BertConfig) {
+    super();
+    this.dense = new Linear(config.hidden_size, config.hidden_size);
+    this.activation = new Tanh();
+  }
+
+  /** [B, T, C] → [B, C] */
+  forward(x: Tensor): Tensor {
+    return this.activation.forward(this.dense.forward(firstToken(x)));
+  }
+}
+
+export class BertModel extends Module {
+  embeddings: BertEmbeddings;
+  encoder: BertEncoder;
+  pooler: BertPooler;
+
+  constructor(config: BertConfig) {
+    super();
+    this.embeddings = new BertEmbeddings(config);
+    this.encoder = new BertEncoder(config);
+    this.pooler = new BertPooler(config);
+  }
+
+  /** → pooled [B, C] */
+  forward(inputs: ModelInputs): Tensor {
+    const bias = paddingBias(inputs.attentionMask);
+    return this.pooler.forward(this.encoder.forward(this.embeddings.forward(inputs), bias));
+  }
+}
+
+export class BertForSequenceClassification extends Module {
+  bert: BertModel;
+  dropout: Dropout;
+  classifier: Layer;
+
+  constructor(config: BertConfig) {
+    super();
+    this.bert = new BertModel(config);
+    this.dropout = new Dropout(config.classifier_dropout ?? config.hidden_dropout_prob);
+    this.classifier = new Linear(config.hidden_size, numLabels(config));
+  }
+
+  /** → logits [B, labels] */
+  forward(inputs: ModelInputs): Tensor {
+    return this.classifier.forward(this.dropout.forward(this.bert.forward(inputs)));
+  }
+}
+
+export const bert: ModelFamily<BertConfig> = {
+  modelType: "bert",
+  configSchema,
+  models: { SEQ_CLS: (config) => new BertForSequenceClassification(config) },
+  baseModelPrefix: "bert",
+  headModules: ["classifier"],
+  renameStored: (name) =>
+    name
+      .replace(/LayerNorm\.gamma$/, "LayerNorm.weight")
+      .replace(/LayerNorm\.beta$/, "LayerNorm.bias"),
+  loraTargets: ["query", "value"],
+  limits: (config) => ({
+    maxLength: config.max_position_embeddings,
+    vocabSize: config.vocab_size,
+    padTokenId: config.pad_token_id ?? 0,
+  }),
+};

@@ -1,0 +1,85 @@
+/** @file What a model family is: the object that each file of this folder exports. */
+import { z } from "zod";
+import { LowrankError } from "../errors.ts";
+import type { Tensor } from "../graph/node.ts";
+import type { Module } from "../nn/module.ts";
+
+/** Tasks by PEFT's names. */
+export type TaskType = "SEQ_CLS" | "CAUSAL_LM";
+
+/** Inputs of a model, named as in transformers. B batch, T tokens. */
+export interface ModelInputs {
+  /** int32 [B, T] */
+  readonly inputIds: Tensor;
+  /** int32 [B, T]: 1 real, 0 padding. */
+  readonly attentionMask: Tensor;
+  /** int32 [B, T], models with segments only. Default 0. */
+  readonly tokenTypeIds?: Tensor;
+  /** int32 [B, T]. Default 0, 1, 2, … */
+  readonly positionIds?: Tensor;
+}
+
+/** A model with a head: `forward` gives the logits. */
+export interface Model extends Module {
+  forward(inputs: ModelInputs): Tensor;
+}
+
+/** The keys of config.json that all families share. */
+export const baseConfigSchema = z.looseObject({
+  model_type: z.string(),
+  pad_token_id: z.number().int().nullish(),
+  id2label: z.record(z.string(), z.string()).optional(),
+  num_labels: z.number().int().positive().optional(),
+  problem_type: z
+    .enum(["single_label_classification", "multi_label_classification", "regression"])
+    .nullish(),
+});
+
+export type BaseConfig = z.infer<typeof baseConfigSchema>;
+
+/** Number of labels as transformers counts them: of id2label, else num_labels, else 2. */
+export function numLabels(config: BaseConfig): number {
+  if (config.id2label) return Object.keys(config.id2label).length;
+  return config.num_labels ?? 2;
+}
+
+export interface ModelFamily<C extends BaseConfig = any> {
+  /** As in config.json, and the name of the family's file. */
+  readonly modelType: string;
+  readonly configSchema: z.ZodType<C>;
+  readonly models: Readonly<Partial<Record<TaskType, (config: C) => Model>>>;
+  /** Name of the part without head, "transformer" or "bert": checkpoints of the bare model lack it. */
+  readonly baseModelPrefix: string;
+  /** Parts that a checkpoint of the bare model lacks and that are then made new. */
+  readonly headModules: readonly string[];
+  /** Fixes a stored tensor's name (older spellings); default: as it is. */
+  readonly renameStored?: (name: string) => string;
+  /** LoRA's usual targets, as in PEFT. */
+  readonly loraTargets: readonly string[];
+  readonly limits: (config: C) => ModelLimits;
+}
+
+export interface ModelLimits {
+  /** Longest sequence, in tokens. */
+  readonly maxLength: number;
+  readonly vocabSize: number;
+  /** Token that fills up shorter sequences. */
+  readonly padTokenId: number;
+}
+
+/** Parse a config with a family's schema; the error lists every key that does not fit. */
+export function parseConfig<C extends BaseConfig>(
+  family: ModelFamily<C>,
+  raw: unknown,
+  where: string,
+): C {
+  const result = family.configSchema.safeParse(raw);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(
+    (issue) => `  ${issue.path.join(".") || "(whole file)"}: ${issue.message}`,
+  );
+  throw new LowrankError(
+    "config",
+    `${where}: not a configuration for ${family.modelType} that is implemented here:\n${problems.join("\n")}`,
+  );
+}

@@ -1,0 +1,188 @@
+/** @file GPT-2. Source: "Language Models are Unsupervised Multitask Learners" (Radford et al., 2019);
+ * module names as in transformers' modeling_gpt2, which are the keys of its checkpoints. */
+import { z } from "zod";
+import type { Tensor } from "../graph/node.ts";
+import { dimension } from "../graph/shape.ts";
+import {
+  causalPaddingBias,
+  mergeHeads,
+  scaledDotProductAttention,
+  splitHeads,
+} from "../nn/attention.ts";
+import { activation, Conv1D, Dropout, Embedding, LayerNorm, Linear } from "../nn/layers.ts";
+import { Module, ModuleList, type Layer } from "../nn/module.ts";
+import { add } from "../ops/elementwise.ts";
+import { split } from "../ops/movement.ts";
+import { linear } from "../ops/functional.ts";
+import { positions } from "./embeddings.ts";
+import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import { lastToken } from "./pooling.ts";
+
+const configSchema = baseConfigSchema.extend({
+  vocab_size: z.number().int().positive().default(50257),
+  n_positions: z.number().int().positive().default(1024),
+  n_embd: z.number().int().positive().default(768),
+  n_layer: z.number().int().positive().default(12),
+  n_head: z.number().int().positive().default(12),
+  n_inner: z.number().int().positive().nullish(),
+  activation_function: z.string().default("gelu_new"),
+  layer_norm_epsilon: z.number().default(1e-5),
+  embd_pdrop: z.number().default(0.1),
+  attn_pdrop: z.number().default(0.1),
+  resid_pdrop: z.number().default(0.1),
+  scale_attn_weights: z.boolean().default(true),
+  scale_attn_by_inverse_layer_idx: z.boolean().default(false),
+  add_cross_attention: z.literal(false).default(false),
+});
+
+export type GPT2Config = z.infer<typeof configSchema>;
+
+class GPT2Attention extends Module {
+  readonly #heads: number;
+  readonly #scale: number;
+  c_attn: Layer;
+  c_proj: Layer;
+  attn_dropout: Dropout;
+  resid_dropout: Dropout;
+
+  constructor(config: GPT2Config, layer: number) {
+    super();
+    const width = config.n_embd;
+    this.#heads = config.n_head;
+    this.#scale =
+      (config.scale_attn_weights ? 1 / Math.sqrt(width / config.n_head) : 1) /
+      (config.scale_attn_by_inverse_layer_idx ? layer + 1 : 1);
+    this.c_attn = new Conv1D(3 * width, width);
+    this.c_proj = new Conv1D(width, width);
+    this.attn_dropout = new Dropout(config.attn_pdrop);
+    this.resid_dropout = new Dropout(config.resid_pdrop);
+  }
+
+  /** x: [B, T, C], bias: [B, 1, T, T] → [B, T, C] */
+  forward(x: Tensor, bias: Tensor): Tensor {
+    const [q, k, v] = split(this.c_attn.forward(x), 3, -1).map((part) =>
+      splitHeads(part, this.#heads),
+    ) as [Tensor, Tensor, Tensor]; // each [B, H, T, D]
+    const options = { bias, scale: this.#scale, dropout: this.attn_dropout };
+    const attended = mergeHeads(scaledDotProductAttention(q, k, v, options));
+    return this.resid_dropout.forward(this.c_proj.forward(attended));
+  }
+}
+
+class GPT2MLP extends Module {
+  c_fc: Layer;
+  c_proj: Layer;
+  act: Layer;
+  dropout: Dropout;
+
+  constructor(config: GPT2Config) {
+    super();
+    const inner = config.n_inner ?? 4 * config.n_embd;
+    this.c_fc = new Conv1D(inner, config.n_embd);
+    this.c_proj = new Conv1D(config.n_embd, inner);
+    this.act = activation(config.activation_function);
+    this.dropout = new Dropout(config.resid_pdrop);
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.dropout.forward(this.c_proj.forward(this.act.forward(this.c_fc.forward(x))));
+  }
+}
+
+class GPT2Block extends Module {
+  ln_1: LayerNorm;
+  attn: GPT2Attention;
+  ln_2: LayerNorm;
+  mlp: GPT2MLP;
+
+  constructor(config: GPT2Config, layer: number) {
+    super();
+    this.ln_1 = new LayerNorm(config.n_embd, config.layer_norm_epsilon);
+    this.attn = new GPT2Attention(config, layer);
+    this.ln_2 = new LayerNorm(config.n_embd, config.layer_norm_epsilon);
+    this.mlp = new GPT2MLP(config);
+  }
+
+  forward(x: Tensor, bias: Tensor): Tensor {
+    const attended = add(x, this.attn.forward(this.ln_1.forward(x), bias));
+    return add(attended, this.mlp.forward(this.ln_2.forward(attended)));
+  }
+}
+
+export class GPT2Model extends Module {
+  wte: Embedding;
+  wpe: Embedding;
+  drop: Dropout;
+  h: ModuleList<GPT2Block>;
+  ln_f: LayerNorm;
+
+  constructor(config: GPT2Config) {
+    super();
+    this.wte = new Embedding(config.vocab_size, config.n_embd);
+    this.wpe = new Embedding(config.n_positions, config.n_embd);
+    this.drop = new Dropout(config.embd_pdrop);
+    this.h = new ModuleList(
+      Array.from({ length: config.n_layer }, (_, layer) => new GPT2Block(config, layer)),
+    );
+    this.ln_f = new LayerNorm(config.n_embd, config.layer_norm_epsilon);
+  }
+
+  /** → [B, T, C] */
+  forward({ inputIds, attentionMask, positionIds }: ModelInputs): Tensor {
+    const place = this.wpe.forward(positionIds ?? positions(dimension(inputIds.shape, 1)));
+    let x = this.drop.forward(add(this.wte.forward(inputIds), place));
+    const bias = causalPaddingBias(attentionMask);
+    for (const block of this.h) x = block.forward(x, bias);
+    return this.ln_f.forward(x);
+  }
+}
+
+export class GPT2LMHeadModel extends Module {
+  transformer: GPT2Model;
+
+  constructor(config: GPT2Config) {
+    super();
+    this.transformer = new GPT2Model(config);
+  }
+
+  /** → logits [B, T, V]; the output weights are those of the token embedding. */
+  forward(inputs: ModelInputs): Tensor {
+    return linear(this.transformer.forward(inputs), this.transformer.wte.weight);
+  }
+}
+
+export class GPT2ForSequenceClassification extends Module {
+  readonly #padTokenId: number | undefined;
+  transformer: GPT2Model;
+  score: Layer;
+
+  constructor(config: GPT2Config) {
+    super();
+    this.#padTokenId = config.pad_token_id ?? undefined;
+    this.transformer = new GPT2Model(config);
+    this.score = new Linear(config.n_embd, numLabels(config), { bias: false });
+  }
+
+  /** → logits [B, labels] of the last token. */
+  forward(inputs: ModelInputs): Tensor {
+    const hiddenStates = this.transformer.forward(inputs);
+    return this.score.forward(lastToken(hiddenStates, inputs, this.#padTokenId));
+  }
+}
+
+export const gpt2: ModelFamily<GPT2Config> = {
+  modelType: "gpt2",
+  configSchema,
+  models: {
+    SEQ_CLS: (config) => new GPT2ForSequenceClassification(config),
+    CAUSAL_LM: (config) => new GPT2LMHeadModel(config),
+  },
+  baseModelPrefix: "transformer",
+  headModules: ["score"],
+  loraTargets: ["c_attn"],
+  limits: (config) => ({
+    maxLength: config.n_positions,
+    vocabSize: config.vocab_size,
+    padTokenId: config.pad_token_id ?? 0,
+  }),
+};

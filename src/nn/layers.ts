@@ -1,0 +1,212 @@
+/** @file The layers that models are composed of. Names, defaults and printed forms are PyTorch's. */
+import { LowrankError } from "../errors.ts";
+import { input } from "../graph/leaves.ts";
+import type { Tensor } from "../graph/node.ts";
+import { dimension } from "../graph/shape.ts";
+import { add, relu, tanh } from "../ops/elementwise.ts";
+import { gelu, layerNorm, linear, silu } from "../ops/functional.ts";
+import { gather } from "../ops/indexing.ts";
+import { matmul } from "../ops/matmul.ts";
+import { dropout } from "../ops/random.ts";
+import { kaimingUniform, normal, ones, uniform, zeros } from "./init.ts";
+import { Module, type Layer } from "./module.ts";
+import { Parameter } from "./parameter.ts";
+
+export interface LinearOptions {
+  /** Default true. */
+  bias?: boolean;
+}
+
+/** `y = x·Wᵀ + b`: x [..., in] → [..., out]; weight [out, in], bias [out]. */
+export class Linear extends Module {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  weight: Parameter;
+  bias?: Parameter;
+
+  constructor(inFeatures: number, outFeatures: number, { bias = true }: LinearOptions = {}) {
+    super();
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.weight = new Parameter([outFeatures, inFeatures], kaimingUniform(inFeatures));
+    if (bias) this.bias = new Parameter([outFeatures], uniform(1 / Math.sqrt(inFeatures)));
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+
+  override extraRepr(): string {
+    const bias = this.bias ? "True" : "False";
+    return `in_features=${this.inFeatures}, out_features=${this.outFeatures}, bias=${bias}`;
+  }
+}
+
+/** GPT-2's linear layer, stored transposed: `y = x·W + b`, weight [in, out]. */
+export class Conv1D extends Module {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  weight: Parameter;
+  bias: Parameter;
+
+  constructor(outFeatures: number, inFeatures: number) {
+    super();
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.weight = new Parameter([inFeatures, outFeatures], normal(0.02));
+    this.bias = new Parameter([outFeatures], zeros);
+  }
+
+  forward(x: Tensor): Tensor {
+    return add(matmul(x, this.weight), this.bias);
+  }
+
+  override extraRepr(): string {
+    return `nf=${this.outFeatures}, nx=${this.inFeatures}`;
+  }
+}
+
+export interface EmbeddingOptions {
+  /** Row that stands for padding (printed only; it is trained like any other here). */
+  paddingIdx?: number;
+}
+
+/** Rows of a table: int32 ids [...] → [..., dim]; weight [num, dim]. */
+export class Embedding extends Module {
+  readonly numEmbeddings: number;
+  readonly embeddingDim: number;
+  readonly paddingIdx: number | undefined;
+  weight: Parameter;
+
+  constructor(numEmbeddings: number, embeddingDim: number, { paddingIdx }: EmbeddingOptions = {}) {
+    super();
+    this.numEmbeddings = numEmbeddings;
+    this.embeddingDim = embeddingDim;
+    this.paddingIdx = paddingIdx;
+    this.weight = new Parameter([numEmbeddings, embeddingDim], normal(1));
+  }
+
+  forward(ids: Tensor): Tensor {
+    return gather(this.weight, ids);
+  }
+
+  override extraRepr(): string {
+    const padding = this.paddingIdx === undefined ? "" : `, padding_idx=${this.paddingIdx}`;
+    return `${this.numEmbeddings}, ${this.embeddingDim}${padding}`;
+  }
+}
+
+/** Layer normalization over the last axis: x [..., C] → [..., C]; weight, bias [C]. */
+export class LayerNorm extends Module {
+  readonly eps: number;
+  weight: Parameter;
+  bias: Parameter;
+
+  constructor(width: number, eps = 1e-5) {
+    super();
+    this.eps = eps;
+    this.weight = new Parameter([width], ones);
+    this.bias = new Parameter([width], zeros);
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+
+  override extraRepr(): string {
+    const width = dimension(this.weight.shape, 0);
+    return `(${width},), eps=${pythonNumber(this.eps)}, elementwise_affine=True`;
+  }
+}
+
+/** A float as Python prints it: 1e-05, 0.0, 0.1. */
+export function pythonNumber(value: number): string {
+  if (Number.isInteger(value)) return value.toFixed(1);
+  const text = Math.abs(value) < 1e-4 ? value.toExponential() : String(value);
+  return text.replace(/e([+-])(\d)$/, "e$10$2");
+}
+
+/** Seed and step of a training run, fed at each run of a graph with dropout. */
+export const RANDOM_KEY = "random_key";
+const randomKey = input(RANDOM_KEY, "int32", [2]);
+
+/** While training, elements become 0 with probability p and the others are divided by 1 - p. */
+export class Dropout extends Module {
+  readonly p: number;
+
+  constructor(p: number) {
+    super();
+    this.p = p;
+  }
+
+  forward(x: Tensor): Tensor {
+    if (!this.training || this.p === 0) return x;
+    return dropout(x, { probability: this.p, key: randomKey, place: hashPath(this.path) });
+  }
+
+  override extraRepr(): string {
+    return `p=${pythonNumber(this.p)}, inplace=False`;
+  }
+}
+
+/** FNV-1a of a module's path, 32 bits. */
+function hashPath(path: string): number {
+  let hash = 0x811c9dc5;
+  for (const character of path) {
+    hash = Math.imul(hash ^ character.codePointAt(0)!, 0x01000193);
+  }
+  return hash >>> 0;
+}
+
+// Activations, under the names that transformers prints and config.json uses.
+
+export class GELUActivation extends Module {
+  forward(x: Tensor): Tensor {
+    return gelu(x, "erf");
+  }
+}
+
+/** GPT-2's GELU with tanh. */
+export class NewGELUActivation extends Module {
+  forward(x: Tensor): Tensor {
+    return gelu(x, "tanh");
+  }
+}
+
+export class Tanh extends Module {
+  forward(x: Tensor): Tensor {
+    return tanh(x);
+  }
+}
+
+export class ReLU extends Module {
+  forward(x: Tensor): Tensor {
+    return relu(x);
+  }
+}
+
+export class SiLU extends Module {
+  forward(x: Tensor): Tensor {
+    return silu(x);
+  }
+}
+
+const ACTIVATIONS: Readonly<Record<string, new () => Layer>> = {
+  gelu: GELUActivation,
+  gelu_new: NewGELUActivation,
+  gelu_pytorch_tanh: NewGELUActivation,
+  relu: ReLU,
+  silu: SiLU,
+  swish: SiLU,
+  tanh: Tanh,
+};
+
+/** The activation that a config.json names. */
+export function activation(name: string): Layer {
+  const Activation = ACTIVATIONS[name];
+  if (Activation) return new Activation();
+  throw new LowrankError(
+    "config",
+    `activation "${name}" is not implemented. Known: ${Object.keys(ACTIVATIONS).join(", ")}.`,
+  );
+}

@@ -1,0 +1,21 @@
+/** @file Gradient norm and clipping. */
+import type { Tensor } from "../graph/node.ts";
+import { add, div, minimum, mul, sqrt } from "../ops/elementwise.ts";
+import { sum } from "../ops/reduce.ts";
+
+/** √Σ g² over all gradients: a scalar. */
+export function globalNorm(gradients: readonly Tensor[]): Tensor {
+  const squares = gradients.map((gradient) => sum(mul(gradient, gradient)));
+  return sqrt(squares.reduce((total, square) => add(total, square)));
+}
+
+/** Scale all gradients by maxNorm / (norm + 1e-6) where that is below 1, as PyTorch's
+ * clip_grad_norm_ does. */
+export function clipByGlobalNorm(
+  gradients: readonly Tensor[],
+  norm: Tensor,
+  maxNorm: number,
+): Tensor[] {
+  const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
+  return gradients.map((gradient) => mul(gradient, factor));
+}

@@ -1,0 +1,123 @@
+/**
+ * @file One training step as one graph: forward, loss, gradients, clipping, optimizer.
+ *
+ * A step over several micro-batches has the loss of the big batch: every micro-batch sums its losses
+ * and divides by the number of labels of the whole step, which is fed. Its graph is one of four, by
+ * whether gradients of earlier micro-batches come in and whether the update is made or gradients go out.
+ */
+import { grad } from "../autodiff/grad.ts";
+import { substitute, type Graph } from "../graph/graph.ts";
+import { input } from "../graph/leaves.ts";
+import type { Tensor } from "../graph/node.ts";
+import { bindParameters } from "../nn/bind.ts";
+import type { Module } from "../nn/module.ts";
+import { add, mul } from "../ops/elementwise.ts";
+import { adamw, type AdamWOptions, type AdamWScalars } from "../optim/adamw.ts";
+import { clipByGlobalNorm, globalNorm } from "../optim/clip.ts";
+import { deadRows } from "../passes/dead-rows.ts";
+import type { OptimizeOptions } from "../passes/optimize.ts";
+import { PASSES } from "../passes/optimize.ts";
+import { bucketInput, flattenGradients, type Bucket } from "./trainable.ts";
+
+/** Names of the scalars that a step is fed, float32 []. */
+export const STEP_INPUTS = {
+  learningRate: "learning_rate",
+  biasCorrection1: "bias_correction_1",
+  biasCorrection2: "bias_correction_2",
+  /** 1 / number of labels of the whole step. */
+  lossScale: "loss_scale",
+} as const;
+
+export interface StepOptions extends AdamWOptions {
+  /** Clip the global norm of the gradients to this. */
+  readonly maxGradNorm?: number;
+}
+
+export interface StepKind {
+  /** Add to gradients that are already there. */
+  readonly accumulated: boolean;
+  /** Update the parameters; otherwise leave the gradients. */
+  readonly update: boolean;
+}
+
+export interface StepGraph {
+  /** Outputs "loss" and, with an update, "grad_norm", next to those of `updates`. */
+  readonly graph: Graph;
+  /** Output → name in the engine's store. */
+  readonly updates: Readonly<Record<string, string>>;
+}
+
+/**
+ * Build the graph of a step.
+ * @param lossSum the sum of the losses of one micro-batch: a scalar that depends on `model`'s parameters
+ */
+export function buildStep(
+  model: Module,
+  buckets: readonly Bucket[],
+  lossSum: Tensor,
+  kind: StepKind,
+  options: StepOptions,
+  { passes = PASSES }: Pick<OptimizeOptions, "passes"> = {},
+): StepGraph {
+  const scaled = mul(lossSum, scalarInput(STEP_INPUTS.lossScale));
+  const forward = passes.includes("dead-rows")
+    ? deadRows({ outputs: { scaled } })
+    : { outputs: { scaled } };
+  const parameters = buckets.flatMap(({ members }) => members.map((member) => member.parameter));
+  const { loss, gradients } = grad(forward.outputs["scaled"]!, parameters);
+
+  const outputs: Record<string, Tensor> = { loss };
+  const updates: Record<string, string> = {};
+  const parts = new Map<Tensor, Tensor>();
+  const update = (name: string, value: Tensor): void => {
+    outputs[`next.${name}`] = value;
+    updates[`next.${name}`] = name;
+  };
+
+  let first = 0;
+  const vectors = buckets.map((bucket) => {
+    const { members, names, length } = bucket;
+    const own = flattenGradients(gradients.slice(first, (first += members.length)));
+    return kind.accumulated ? add(input(names.gradient, "float32", [length]), own) : own;
+  });
+  const inputs = buckets.map((bucket) => bucketInput(bucket));
+  for (const { parts: own } of inputs) for (const [key, part] of own) parts.set(key, part);
+
+  if (kind.update) {
+    const norm = globalNorm(vectors);
+    outputs["grad_norm"] = norm;
+    const clipped =
+      options.maxGradNorm === undefined
+        ? vectors
+        : clipByGlobalNorm(vectors, norm, options.maxGradNorm);
+    const scalars = optimizerScalars();
+    for (const [index, { names, length }] of buckets.entries()) {
+      const state = {
+        parameter: inputs[index]!.vector,
+        firstMoment: input(names.firstMoment, "float32", [length]),
+        secondMoment: input(names.secondMoment, "float32", [length]),
+      };
+      const next = adamw(state, clipped[index]!, scalars, options);
+      for (const key of ["parameter", "firstMoment", "secondMoment"] as const) {
+        update(names[key], next[key]);
+      }
+    }
+  } else {
+    for (const [index, { names }] of buckets.entries()) update(names.gradient, vectors[index]!);
+  }
+  return { graph: bindParameters(substitute({ outputs }, parts), model), updates };
+}
+
+function scalarInput(name: string): Tensor {
+  return input(name, "float32", []);
+}
+
+function optimizerScalars(): AdamWScalars {
+  return {
+    learningRate: scalarInput(STEP_INPUTS.learningRate),
+    biasCorrections: [
+      scalarInput(STEP_INPUTS.biasCorrection1),
+      scalarInput(STEP_INPUTS.biasCorrection2),
+    ],
+  };
+}

@@ -1,0 +1,109 @@
+/** @file Trainable parameters as a few long vectors ("buckets", as in data-parallel training): the
+ * optimizer then is a dozen operations on each instead of on every matrix. A parameter large enough is a
+ * bucket of its own. */
+import type { Tensor } from "../graph/node.ts";
+import { sizeOf } from "../graph/shape.ts";
+import { input } from "../graph/leaves.ts";
+import type { Module } from "../nn/module.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import { concat, reshape, slice } from "../ops/movement.ts";
+import type { Engine } from "../runtime/engine.ts";
+
+/** Elements after which a bucket is full: a few times what fits the caches. */
+const BUCKET_ELEMENTS = 4_000_000;
+
+export interface Member {
+  readonly name: string;
+  readonly parameter: Parameter;
+  /** First element in the bucket. */
+  readonly offset: number;
+}
+
+export interface Bucket {
+  /** Names of its vectors in the engine's store. */
+  readonly names: BucketNames;
+  readonly members: readonly Member[];
+  readonly length: number;
+}
+
+export interface BucketNames {
+  readonly parameter: string;
+  readonly firstMoment: string;
+  readonly secondMoment: string;
+  readonly gradient: string;
+}
+
+/** Distribute a model's trainable parameters, in their order. */
+export function makeBuckets(model: Module): Bucket[] {
+  const buckets: Bucket[] = [];
+  let members: Member[] = [];
+  let length = 0;
+  const close = (): void => {
+    if (members.length > 0) buckets.push({ names: bucketNames(buckets.length), members, length });
+    members = [];
+    length = 0;
+  };
+  for (const [name, parameter] of model.namedParameters()) {
+    if (!parameter.requiresGrad) continue;
+    const size = sizeOf(parameter.shape);
+    if (length + size > BUCKET_ELEMENTS) close();
+    members.push({ name, parameter, offset: length });
+    length += size;
+  }
+  close();
+  return buckets;
+}
+
+function bucketNames(number: number): BucketNames {
+  return {
+    parameter: `trainable.${number}`,
+    firstMoment: `first_moment.${number}`,
+    secondMoment: `second_moment.${number}`,
+    gradient: `gradient.${number}`,
+  };
+}
+
+/** Put the parameters' values and zeroed optimizer state into an engine's store; each parameter stays
+ * readable there under its own name. */
+export async function loadBuckets(
+  engine: Engine,
+  buckets: readonly Bucket[],
+  seed: number,
+): Promise<void> {
+  for (const { names, members, length } of buckets) {
+    const data = new Float32Array(length);
+    for (const { name, parameter, offset } of members) {
+      data.set(await parameter.values({ name, shape: parameter.shape, seed }), offset);
+    }
+    const shape = [length];
+    await engine.put(names.parameter, { dtype: "float32", shape, data });
+    for (const state of [names.firstMoment, names.secondMoment]) {
+      await engine.put(state, { dtype: "float32", shape, data: new Float32Array(length) });
+    }
+    for (const { name, parameter, offset } of members) {
+      await engine.view(name, { of: names.parameter, offset, shape: parameter.shape });
+    }
+  }
+}
+
+/** A bucket's vector as a graph input, and its members as parts of it. */
+export function bucketInput({ names, members, length }: Bucket): {
+  vector: Tensor;
+  parts: Map<Tensor, Tensor>;
+} {
+  const vector = input(names.parameter, "float32", [length]);
+  const parts = new Map<Tensor, Tensor>();
+  for (const { parameter, offset } of members) {
+    const part = slice(vector, 0, offset, offset + sizeOf(parameter.shape));
+    parts.set(parameter, reshape(part, parameter.shape));
+  }
+  return { vector, parts };
+}
+
+/** Gradients of a bucket's members, in their order, as one vector. */
+export function flattenGradients(gradients: readonly Tensor[]): Tensor {
+  return concat(
+    gradients.map((gradient) => reshape(gradient, [-1])),
+    0,
+  );
+}
