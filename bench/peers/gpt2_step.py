@@ -5,7 +5,7 @@
     --peer peft    transformers' GPT2ForSequenceClassification with PEFT adapters on c_attn, c_proj and c_fc and a
                    fully trained score layer.
 
-Prints one JSON document on stdout. The same batch is used for every step, so the losses must fall.
+Prints one JSON document on stdout. The same batch is used for every step.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=123)
-    parser.add_argument("--attention", choices=["sdpa", "manual"], default="sdpa", help="default sdpa, the faster")
+    parser.add_argument("--attention", choices=["sdpa", "manual"], default="sdpa", help="default sdpa: as fast as manual when measured, in less memory")
     parser.add_argument("--lora", choices=["fused", "book"], default="fused", help="torch peer: fused add, or the book's")
     parser.add_argument("--optimizer", choices=["fused", "foreach", "loop"], default="fused")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model (needs a C++ compiler)")
