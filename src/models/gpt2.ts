@@ -139,15 +139,18 @@ export class GPT2Model extends Module {
 
 export class GPT2LMHeadModel extends Module {
   transformer: GPT2Model;
+  /** The output weights are those of the token embedding, without what an adapter adds to it. */
+  readonly #outputWeight: Tensor;
 
   constructor(config: GPT2Config) {
     super();
     this.transformer = new GPT2Model(config);
+    this.#outputWeight = this.transformer.wte.weight;
   }
 
-  /** → logits [B, T, V]; the output weights are those of the token embedding. */
+  /** → logits [B, T, V] */
   forward(inputs: ModelInputs): Tensor {
-    return linear(this.transformer.forward(inputs), this.transformer.wte.weight);
+    return linear(this.transformer.forward(inputs), this.#outputWeight);
   }
 }
 

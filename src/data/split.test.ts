@@ -1,0 +1,68 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { shuffle, stratifiedSplit } from "./split.ts";
+
+const ascending = (a: number, b: number): number => a - b;
+
+const sizes = (labels: number[], fraction: number): [number, number] => {
+  const { train, heldOut } = stratifiedSplit(labels, fraction, 0);
+  return [train.length, heldOut.length];
+};
+
+describe("shuffle", () => {
+  it("permutes a copy, by the seed", () => {
+    const items = Array.from({ length: 100 }, (_, i) => i);
+    const shuffled = shuffle(items, 1);
+    expect(shuffled).not.toEqual(items);
+    expect(shuffled.toSorted(ascending)).toEqual(items);
+    expect(shuffle(items, 1)).toEqual(shuffled);
+    expect(shuffle(items, 2)).not.toEqual(shuffled);
+    expect(shuffle([], 1)).toEqual([]);
+  });
+});
+
+describe("stratifiedSplit", () => {
+  it("keeps the classes in proportion", () => {
+    const labels = Array.from({ length: 1000 }, (_, i) => (i % 10 === 0 ? 1 : 0));
+    const { train, heldOut } = stratifiedSplit(labels, 0.2, 5);
+    expect(heldOut).toHaveLength(200);
+    expect(heldOut.filter((i) => labels[i] === 1)).toHaveLength(20);
+    expect(train).toHaveLength(800);
+    expect(stratifiedSplit(labels, 0.2, 5)).toEqual({ train, heldOut });
+    expect(stratifiedSplit(labels, 0.2, 6)).not.toEqual({ train, heldOut });
+  });
+
+  it("partitions, and leaves every class an example in training", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 60 }),
+        fc.double({ min: 0.01, max: 0.99, noNaN: true }),
+        fc.integer(),
+        (labels, fraction, seed) => {
+          const { train, heldOut } = stratifiedSplit(labels, fraction, seed);
+          expect([...train, ...heldOut].sort(ascending)).toEqual(labels.map((_, i) => i));
+          expect(new Set(train.map((i) => labels[i]))).toEqual(new Set(labels));
+          expect(heldOut.length).toBeLessThanOrEqual(
+            Math.max(1, Math.round(labels.length * fraction)),
+          );
+        },
+      ),
+    );
+  });
+
+  it("is sensible for tiny data", () => {
+    expect(sizes([], 0.1)).toEqual([0, 0]);
+    expect(sizes([0], 0.1)).toEqual([1, 0]);
+    expect(sizes([0, 1, 2], 0.5)).toEqual([3, 0]); // nothing can be spared
+    expect(sizes([0, 0, 1, 1], 0.1)).toEqual([3, 1]);
+    expect(sizes([0, 0, 1, 1], 0.5)).toEqual([2, 2]);
+    expect(sizes([0, 0, 0, 1], 0.9)).toEqual([2, 2]);
+  });
+
+  it("refuses a fraction out of range", () => {
+    expect(() => stratifiedSplit([0, 1], 1, 0)).toThrow(
+      "held-out fraction: expected a number between 0 and 1, got 1. Pass for example 0.1.",
+    );
+    expect(() => stratifiedSplit([0, 1], NaN, 0)).toThrow("got NaN");
+  });
+});

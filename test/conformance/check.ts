@@ -1,0 +1,338 @@
+/** @file The checks of one fixture: what the project computes against the expected numbers. */
+import { join } from "node:path";
+import { grad } from "../../src/autodiff/grad.ts";
+import type { Graph } from "../../src/graph/graph.ts";
+import type { Tensor } from "../../src/graph/node.ts";
+import { applyLora, loraLayers } from "../../src/lora/apply.ts";
+import {
+  adapterParameters,
+  loadAdapterWeights,
+  readAdapterConfig,
+} from "../../src/lora/peft-format.ts";
+import { mergedWeights } from "../../src/lora/merge.ts";
+import { AutoModel, FAMILIES, type PretrainedModel } from "../../src/models/auto.ts";
+import { modelInputs } from "../../src/models/inputs.ts";
+import { bindParameters, loadParameters } from "../../src/nn/bind.ts";
+import { countParameters } from "../../src/nn/module.ts";
+import { deadRows } from "../../src/passes/dead-rows.ts";
+import { PASSES, type PassName } from "../../src/passes/optimize.ts";
+import { compile } from "../../src/runtime/compile.ts";
+import type { Engine } from "../../src/runtime/engine.ts";
+import type { HostTensor } from "../../src/runtime/protocol.ts";
+import {
+  classificationLossSum,
+  labelCount,
+  nextTokenLossSum,
+  type ProblemType,
+} from "../../src/tasks/losses.ts";
+import { Stepper, type MicroBatch } from "../../src/train/stepper.ts";
+import { mul } from "../../src/ops/elementwise.ts";
+import { checkSeed } from "./seed.ts";
+import {
+  compareNumber,
+  compareNumbers,
+  compareTensor,
+  feed,
+  readFixture,
+  worst,
+  type Deviation,
+  type Fixture,
+} from "./fixture.ts";
+
+export interface Check {
+  readonly name: string;
+  /** Absent when skipped. */
+  readonly deviation?: Deviation;
+  readonly skipped?: string;
+}
+
+export interface CheckOptions {
+  readonly engine: Engine;
+  readonly passes?: readonly PassName[];
+}
+
+/** All checks of the fixture `name` below `directory`, as they are done. */
+export async function* checkFixture(
+  directory: string,
+  name: string,
+  options: CheckOptions,
+): AsyncGenerator<Check> {
+  const fixture = await readFixture(directory, name);
+  if (fixture.golden.task === "SEED_CLASSIFICATION") {
+    yield* checkSeed(fixture, options);
+    return;
+  }
+  const reason = whyUnsupported(fixture);
+  if (reason) {
+    yield { name, skipped: reason };
+    return;
+  }
+  for (const configFile of ["config.json", "config.v5.json"]) {
+    for (const caseName of Object.keys(fixture.golden.base)) {
+      const base = await loadBase(fixture, configFile);
+      yield* checkEvaluation(
+        fixture,
+        base,
+        options,
+        `${name} base ${configFile}`,
+        "base",
+        caseName,
+      );
+    }
+  }
+  for (const adapter of Object.keys(fixture.golden.adapters))
+    yield* checkAdapter(fixture, adapter, options);
+  for (const run of Object.keys(fixture.golden.training))
+    yield* checkTraining(fixture, run, options);
+  if (fixture.golden.generation)
+    yield { name: `${name} generation`, skipped: "generation is not implemented yet" };
+}
+
+function whyUnsupported({ golden }: Fixture): string | undefined {
+  const family = FAMILIES.find((candidate) => candidate.modelType === golden.model_type);
+  if (!family) return `model type ${golden.model_type} is not implemented yet`;
+  if (!(golden.task in family.models))
+    return `${golden.model_type} for ${golden.task} is not implemented yet`;
+  return undefined;
+}
+
+function loadBase(fixture: Fixture, configFile = "config.json"): Promise<PretrainedModel> {
+  const { golden, directory } = fixture;
+  const labels = golden.num_labels === undefined ? {} : { num_labels: golden.num_labels as number };
+  return AutoModel.fromPretrained(directory, { task: golden.task, configFile, config: labels });
+}
+
+async function loadAdapter(fixture: Fixture, base: PretrainedModel, directory: string) {
+  const { lora } = await readAdapterConfig(directory);
+  applyLora(base.model, lora, base.family);
+  await loadAdapterWeights(directory, base.model, lora);
+  return lora;
+}
+
+// ---------------------------------------------------------------- one forward pass
+
+interface Case {
+  readonly feeds: Record<string, HostTensor>;
+  readonly key: string;
+  readonly labels: number;
+}
+
+async function readCase(fixture: Fixture, keys: Record<string, string>): Promise<Case> {
+  const feeds: Record<string, HostTensor> = {};
+  for (const [input, key] of Object.entries(keys)) feeds[input] = await feed(fixture, key);
+  const { golden } = fixture;
+  const labels = feeds["labels"]!.data;
+  const count =
+    golden.task === "CAUSAL_LM"
+      ? labelCount(shiftedLabels(feeds["labels"]!), "single_label_classification")
+      : labelCount(labels, golden.problem_type as ProblemType);
+  const key = Object.entries(feeds)
+    .map(([input, { shape }]) => `${input}[${shape}]`)
+    .join();
+  return { feeds, key, labels: count };
+}
+
+/** The labels that next-token prediction is scored against: all but the first column. */
+function shiftedLabels({ data, shape }: HostTensor): Int32Array {
+  return (data as Int32Array).filter((_, i) => i % shape[1]! !== 0);
+}
+
+function forward(fixture: Fixture, base: PretrainedModel, { feeds }: Case) {
+  const [batch, length] = feeds["input_ids"]!.shape as [number, number];
+  const inputs = modelInputs(
+    { batch, length },
+    {
+      tokenTypes: "token_type_ids" in feeds,
+      positions: "position_ids" in feeds,
+    },
+  );
+  const logits = base.model.forward(inputs);
+  const lossSum = (): Tensor =>
+    fixture.golden.task === "CAUSAL_LM"
+      ? nextTokenLossSum(logits)
+      : classificationLossSum(logits, fixture.golden.problem_type as ProblemType);
+  return { logits, lossSum };
+}
+
+async function runGraph(
+  graph: Graph,
+  base: PretrainedModel,
+  feeds: Record<string, HostTensor>,
+  { engine, passes = PASSES }: CheckOptions,
+) {
+  const prepared = passes.includes("dead-rows") ? deadRows(graph) : graph;
+  const program = await compile(engine, bindParameters(prepared, base.model), { passes });
+  const { outputs } = await engine.run(program, { feeds, fetch: Object.keys(graph.outputs) });
+  await engine.release(program);
+  return outputs;
+}
+
+async function* checkEvaluation(
+  fixture: Fixture,
+  base: PretrainedModel,
+  options: CheckOptions,
+  label: string,
+  path: string,
+  caseName: string,
+): AsyncGenerator<Check> {
+  const golden = path.split("/").reduce((value, key) => value[key], fixture.golden);
+  const expected = golden[caseName];
+  const testCase = await readCase(fixture, fixture.golden.cases[caseName]);
+  await loadParameters(options.engine, base.model, { seed: 0 });
+  const { logits, lossSum } = forward(fixture, base, testCase);
+  const hasLoss = testCase.labels > 0;
+  const graph: Graph = { outputs: { logits, ...(hasLoss ? { loss: lossSum() } : {}) } };
+  const outputs = await runGraph(graph, base, testCase.feeds, options);
+  const loss = hasLoss ? (outputs["loss"]!.data[0] as number) / testCase.labels : 0;
+  const deviation = worst([
+    compareNumber(expected.loss, loss),
+    await compareTensor(fixture, expected.outputs.logits, outputs["logits"]!.data),
+  ]);
+  yield { name: `${label} ${caseName}`, deviation };
+}
+
+// ---------------------------------------------------------------- adapters
+
+async function* checkAdapter(
+  fixture: Fixture,
+  adapter: string,
+  options: CheckOptions,
+): AsyncGenerator<Check> {
+  const golden = fixture.golden.adapters[adapter];
+  const label = `${fixture.name} adapter ${adapter}`;
+  if (!golden.directory) {
+    yield { name: label, skipped: "this initialization is not implemented yet" };
+    return;
+  }
+  const base = await loadBase(fixture);
+  const lora = await loadAdapter(fixture, base, join(fixture.directory, golden.directory));
+  const { engine } = options;
+
+  const scales = Object.fromEntries(
+    [...loraLayers(base.model)].map(([path, layer]) => [path, layer.scale]),
+  );
+  const counted = countParameters(base.model, { trainable: true });
+  const sameScales =
+    Object.keys(scales).length === Object.keys(golden.scaling).length &&
+    Object.entries<number>(golden.scaling).every(
+      ([path, scale]) => Math.abs((scales[path] ?? NaN) - scale) < 1e-9,
+    );
+  yield { name: `${label} scaling`, deviation: exactly(sameScales) };
+  yield {
+    name: `${label} trainable parameters`,
+    deviation: exactly(counted === golden.trainable_parameters),
+  };
+
+  for (const caseName of Object.keys(golden.evaluation)) {
+    yield* checkEvaluation(
+      fixture,
+      base,
+      options,
+      label,
+      `adapters/${adapter}/evaluation`,
+      caseName,
+    );
+  }
+
+  const testCase = await readCase(fixture, fixture.golden.cases[golden.gradients.case]);
+  const parameters = adapterParameters(base.model, lora);
+  const names = Object.keys(golden.gradients.tensors);
+  const { lossSum } = forward(fixture, base, testCase);
+  const mean = deadRowsIf(options, mul(lossSum(), 1 / testCase.labels));
+  const { gradients } = grad(
+    mean,
+    names.map((name) => parameters.get(name)!),
+  );
+  const gradientGraph = {
+    outputs: Object.fromEntries(names.map((name, i) => [`gradient ${name}`, gradients[i]!])),
+  };
+  const outputs = await runGraph(gradientGraph, base, testCase.feeds, options);
+  const deviations = await Promise.all(
+    names.map((name) =>
+      compareTensor(fixture, golden.gradients.tensors[name], outputs[`gradient ${name}`]!.data),
+    ),
+  );
+  yield { name: `${label} gradients`, deviation: worst(deviations) };
+
+  const merged = await runGraph(mergedWeights(base.model), base, {}, options);
+  const mergedDeviations: Deviation[] = [];
+  for (const [name, key] of Object.entries<string>(golden.merged.tensors)) {
+    const values = merged[name]?.data ?? (await unmergedValue(engine, name));
+    mergedDeviations.push(await compareTensor(fixture, key, values));
+  }
+  yield { name: `${label} merged weights`, deviation: worst(mergedDeviations) };
+}
+
+/** A tensor that merging takes over as it is: a saved module's, a trained bias, or the output head that
+ * an adapted embedding leaves as it was. */
+async function unmergedValue(engine: Engine, name: string) {
+  const candidates = [
+    name,
+    name.replace(/\.(weight|bias)$/, ".base_layer.$1"),
+    ...(name === "lm_head.weight" ? ["transformer.wte.base_layer.weight"] : []),
+  ];
+  for (const candidate of candidates) {
+    const stored = await engine.get(candidate).catch(() => undefined);
+    if (stored) return stored.data;
+  }
+  throw new Error(`nothing gives ${name}`);
+}
+
+function deadRowsIf({ passes = PASSES }: CheckOptions, loss: Tensor): Tensor {
+  return passes.includes("dead-rows") ? deadRows({ outputs: { loss } }).outputs["loss"]! : loss;
+}
+
+function exactly(equal: boolean): Deviation {
+  return equal ? { largest: 0, used: 0 } : { largest: Infinity, used: Infinity };
+}
+
+// ---------------------------------------------------------------- training runs
+
+async function* checkTraining(
+  fixture: Fixture,
+  run: string,
+  options: CheckOptions,
+): AsyncGenerator<Check> {
+  const golden = fixture.golden.training[run];
+  const label = `${fixture.name} training ${run}`;
+  if (!golden.final) {
+    yield { name: label, skipped: "this initialization is not implemented yet" };
+    return;
+  }
+  const base = await loadBase(fixture);
+  const lora = await loadAdapter(fixture, base, join(fixture.directory, golden.start));
+  const { optimizer } = golden;
+  const stepper = await Stepper.create(options.engine, base.model, {
+    betas: optimizer.betas,
+    eps: optimizer.eps,
+    weightDecay: optimizer.weight_decay,
+    ...(golden.max_grad_norm === null ? {} : { maxGradNorm: golden.max_grad_norm as number }),
+    seed: 0,
+    passes: options.passes ?? PASSES,
+  });
+  const losses: number[] = [];
+  const norms: number[] = [];
+  for (let step = 0; step < golden.steps; step++) {
+    const batches: MicroBatch[] = [];
+    for (const keys of golden.batches[step % golden.batches.length]) {
+      const testCase = await readCase(fixture, keys);
+      batches.push({ ...testCase, lossSum: () => forward(fixture, base, testCase).lossSum() });
+    }
+    const { loss, gradNorm } = await stepper.step(batches, golden.learning_rates[step]);
+    losses.push(loss);
+    norms.push(gradNorm);
+  }
+  yield { name: `${label} losses`, deviation: compareNumbers(golden.losses, losses) };
+  yield { name: `${label} gradient norms`, deviation: compareNumbers(golden.grad_norms, norms) };
+  const names = new Map(
+    [...base.model.namedParameters()].map(([name, parameter]) => [parameter, name]),
+  );
+  const parameters = adapterParameters(base.model, lora);
+  const deviations: Deviation[] = [];
+  for (const [name, key] of Object.entries<string>(golden.final)) {
+    deviations.push(
+      await compareTensor(fixture, key, await stepper.values(names.get(parameters.get(name)!)!)),
+    );
+  }
+  yield { name: `${label} final tensors`, deviation: worst(deviations) };
+}
