@@ -7,7 +7,7 @@
  */
 
 import { LowrankError } from "../errors.ts";
-import { randomGenerator } from "./random.ts";
+import { randomGenerator } from "../random.ts";
 import { shuffle } from "./split.ts";
 
 /** Examples that are computed together. */

@@ -4,7 +4,7 @@
  */
 
 import { LowrankError } from "../errors.ts";
-import { randomGenerator, type RandomGenerator } from "./random.ts";
+import { randomGenerator, type RandomGenerator } from "../random.ts";
 
 /** Which examples train and which are held out: indices, ascending. */
 export interface Split {

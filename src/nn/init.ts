@@ -1,7 +1,7 @@
 /** @file Where the values of a parameter come from: initial distributions, files, arrays. Random
  * values depend on the seed and the parameter's name alone. */
 import { readFloat32, type TensorInfo } from "../io/safetensors.ts";
-import { randomGenerator } from "../data/random.ts";
+import { randomGenerator } from "../random.ts";
 import { sizeOf, type Shape } from "../graph/shape.ts";
 
 export interface ValuesContext {

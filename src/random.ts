@@ -7,7 +7,7 @@
  * its 128-bit state is hashed from seed and keys with MurmurHash3_x86_32 (Appleby, public domain).
  */
 
-import { LowrankError } from "../errors.ts";
+import { LowrankError } from "./errors.ts";
 
 /** A stream of random numbers; each call advances it. */
 export interface RandomGenerator {
