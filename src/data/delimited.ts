@@ -120,7 +120,7 @@ function requireSameWidth(file: string, records: readonly Fields[], width: numbe
   const odd = records.filter(({ cells }) => cells.length !== width);
   const first = odd[0];
   if (first === undefined) return;
-  const more = odd.length > 1 ? ` (and on ${odd.length - 1} more lines)` : "";
+  const more = odd.length > 1 ? ` (${odd.length} such lines)` : "";
   throw new LowrankError(
     "data",
     `${file}: line ${first.line}: expected ${width} fields as on line ${records[0]?.line ?? 1}, ` +

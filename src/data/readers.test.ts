@@ -98,7 +98,7 @@ describe("CSV", () => {
 
   it("names the line of a row of another width", async () => {
     expect(await message("a.csv", "text,label\na,1\nb,c,1\nd\n")).toBe(
-      "a.csv: line 3: expected 2 fields as on line 1, got 3 (and on 1 more lines). " +
+      "a.csv: line 3: expected 2 fields as on line 1, got 3 (2 such lines). " +
         "Quote fields that contain the separator.",
     );
   });
