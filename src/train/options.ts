@@ -1,0 +1,127 @@
+/** @file The options of a training run: one schema with defaults and descriptions, used by the library,
+ * by the command line's flags, by --config files and by the documentation. */
+import { z } from "zod";
+import { LowrankError } from "../errors.ts";
+import { loraConfigSchema } from "../lora/config.ts";
+import { SCHEDULES } from "../optim/schedule.ts";
+import { CLASS_WEIGHTS } from "../tasks/task.ts";
+
+const lora = loraConfigSchema.shape;
+const count = z.number().int().positive();
+const ratio = z.number().min(0).lt(1);
+
+/** LoRA's options. Rank, alpha and targets have other defaults than PEFT: they fit small models with
+ * little data. */
+const loraOptions = {
+  r: count.default(16).describe("Rank of the adapters"),
+  loraAlpha: z.number().positive().default(16).describe("Adapters are scaled by alpha / rank"),
+  loraDropout: lora.loraDropout.describe("Dropout of the adapters' input"),
+  targetModules: z
+    .union([z.string(), z.array(z.string()).min(1)])
+    .nullable()
+    .default("all-linear")
+    .describe(
+      'Modules to adapt: names or path endings, "all-linear", one regular expression for whole paths, or null for the usual ones of the model family',
+    ),
+  excludeModules: lora.excludeModules.describe("Modules to leave out, named likewise"),
+  layersToTransform: lora.layersToTransform.describe("Numbers of the layers to adapt; default all"),
+  layersPattern: lora.layersPattern.describe("Name of the list of layers that those numbers count"),
+  rankPattern: lora.rankPattern.describe("Another rank for modules whose path ends in a key"),
+  alphaPattern: lora.alphaPattern.describe("Another alpha for modules whose path ends in a key"),
+  modulesToSave: lora.modulesToSave.describe(
+    "Modules that are trained and stored whole; the task's head is by itself",
+  ),
+  bias: lora.bias.describe("Which biases are trained"),
+  useRslora: lora.useRslora.describe("Scale adapters by alpha / sqrt(rank)"),
+  useDora: lora.useDora.describe("Weight-decomposed LoRA (DoRA)"),
+  initLoraWeights: lora.initLoraWeights.describe(
+    'Initial adapters: true (kaiming-uniform A, B = 0), "gaussian", or false (both random)',
+  ),
+} as const;
+
+/** All options; keys are the command line's flags in camelCase. */
+export const trainOptionsSchema = z.strictObject({
+  model: z.string().min(1).describe("Directory of the base model"),
+  data: z.string().min(1).describe("Training data: CSV, TSV, JSON, JSON lines or Parquet file"),
+  validationData: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Validation data; default: a part of the training data is held out"),
+  output: z.string().min(1).optional().describe("Directory to write the adapter to"),
+  overwrite: z.boolean().default(false).describe("Replace an output directory that exists"),
+  task: z.string().default("sequence-classification").describe("What to train"),
+
+  textColumn: z.string().optional().describe("Column of the texts; default: by its usual names"),
+  labelColumn: z.string().optional().describe("Column of the labels; default: by its usual names"),
+  validationSplit: ratio
+    .default(0.1)
+    .describe("Share of the training data that is held out, classes in proportion; 0: none"),
+  classWeights: z
+    .enum(CLASS_WEIGHTS)
+    .default("none")
+    .describe("Weights of the classes in the loss: balanced gives each class the same total"),
+  maxLength: count
+    .optional()
+    .describe(
+      "Longest sequence in tokens, longer texts are cut; default: the model's, at most 512",
+    ),
+
+  epochs: z.number().positive().default(3).describe("Passes over the training data"),
+  steps: count.optional().describe("Optimizer steps to make, instead of epochs"),
+  batchSize: count.default(8).describe("Examples computed together"),
+  gradientAccumulation: count.default(1).describe("Batches that make one optimizer step"),
+  learningRate: z.number().positive().default(1e-3).describe("Highest learning rate"),
+  schedule: z
+    .enum(SCHEDULES)
+    .default("linear")
+    .describe("Course of the learning rate after the warm-up"),
+  warmupSteps: z
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe("Steps in which the learning rate rises; default: by the ratio"),
+  warmupRatio: ratio.default(0.05).describe("The same as a share of all steps"),
+  weightDecay: z.number().min(0).default(0).describe("Decoupled weight decay of AdamW"),
+  maxGradNorm: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe("Longest gradient, longer ones are scaled down; 0: no clipping"),
+  evalEvery: z
+    .union([z.literal("epoch"), count])
+    .default("epoch")
+    .describe('When to evaluate: "epoch", or after so many steps'),
+  bestMetric: z
+    .string()
+    .optional()
+    .describe("Metric that the best adapter is chosen by; default: the task's own"),
+  earlyStopping: count
+    .optional()
+    .describe("Stop after so many evaluations without improvement; default: never"),
+  seed: z.number().int().min(0).max(0x7fff_ffff).default(123).describe("Seed of everything random"),
+
+  ...loraOptions,
+
+  dropout: ratio
+    .optional()
+    .describe("Dropout of the base model while training; default: as its config.json says"),
+  device: z.enum(["cpu", "webgpu", "cuda"]).default("cpu").describe("Where to compute"),
+  threads: z.number().int().min(0).default(0).describe("CPU threads; 0: one per core"),
+});
+
+/** All options, defaults filled in. */
+export type TrainOptions = z.infer<typeof trainOptionsSchema>;
+/** What a user gives: `model` and `data` at least. */
+export type TrainOptionsInput = z.input<typeof trainOptionsSchema>;
+
+/** Check options and fill in defaults. Throws LowrankError("usage") that lists every problem. */
+export function trainOptions(input: unknown, where = "options"): TrainOptions {
+  const parsed = trainOptionsSchema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    (issue) => `${issue.path.join(".") || "options"}: ${issue.message}`,
+  );
+  throw new LowrankError("usage", `${where}: ${problems.join("; ")}.`);
+}
