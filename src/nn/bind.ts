@@ -1,5 +1,7 @@
 /** @file Connecting a model with an engine: parameters get their values into its store under their
  * paths, and graphs read them from there. */
+import { LowrankError } from "../errors.ts";
+import { findNonFinite } from "../io/float16.ts";
 import { substitute, type Graph } from "../graph/graph.ts";
 import { input } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
@@ -14,6 +16,23 @@ export interface LoadOptions {
   readonly filter?: (name: string, parameter: Parameter) => boolean;
 }
 
+/** The values of a parameter. Throws LowrankError("checkpoint") when one is NaN or infinite: a model
+ * with such a weight computes nothing else. */
+export async function parameterValues(
+  name: string,
+  parameter: Parameter,
+  seed: number,
+): Promise<Float32Array> {
+  const values = await parameter.values({ name, shape: parameter.shape, seed });
+  const index = findNonFinite(values);
+  if (index === -1) return values;
+  throw new LowrankError(
+    "checkpoint",
+    `${name}: expected finite numbers as weights, got ${values[index]} at element ${index}. ` +
+      "The checkpoint is damaged: download or save it again.",
+  );
+}
+
 /** Give an engine the values of a model's parameters. */
 export async function loadParameters(
   engine: Engine,
@@ -23,7 +42,7 @@ export async function loadParameters(
   for (const [name, parameter] of model.namedParameters()) {
     if (!filter(name, parameter)) continue;
     const { shape, dtype } = parameter;
-    await engine.put(name, { dtype, shape, data: await parameter.values({ name, shape, seed }) });
+    await engine.put(name, { dtype, shape, data: await parameterValues(name, parameter, seed) });
   }
 }
 

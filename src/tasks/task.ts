@@ -10,8 +10,6 @@ import type { HostTensor } from "../runtime/protocol.ts";
 export interface Example {
   /** [T], special tokens included. */
   readonly inputIds: Int32Array;
-  /** [T], where a text pair needs segments. */
-  readonly tokenTypeIds?: Int32Array;
 }
 
 /** Turns texts into token ids that fit the model. */
@@ -82,6 +80,8 @@ export interface Task<E extends Example = Example, P = Prediction> {
   readonly type: TaskType;
   /** As the user names it, e.g. "sequence-classification". */
   readonly name: string;
+  /** Its name in the YAML of a model card. */
+  readonly pipelineTag: string;
   /** Keys of the model's configuration that the task decides: id2label, num_labels, problem_type. */
   readonly modelConfig: Readonly<Record<string, unknown>>;
   /** Plain JSON from which `TaskKind.restore` makes the same task. */

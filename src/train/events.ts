@@ -122,8 +122,8 @@ export type Listener = (event: TrainingEvent) => void;
 
 /** What a training run came to. */
 export interface TrainResult {
-  /** Why it ended. */
-  readonly reason: "completed" | "early-stopping" | "aborted";
+  /** Why it ended; "diverged" stands in the saved description only, since `train()` then rejects. */
+  readonly reason: "completed" | "early-stopping" | "aborted" | "diverged";
   /** Optimizer steps made. */
   readonly steps: number;
   /** Passes over the training data. */

@@ -1,18 +1,38 @@
 /** @file Predictor: a saved adapter on its base model, for predictions and evaluations. */
-import type { Columns, Metrics, Prediction, Task } from "../tasks/task.ts";
-import type { DataSource } from "./trainer.ts";
+import { join } from "node:path";
+import { LowrankError } from "../errors.ts";
+import { readJson } from "../io/files.ts";
+import { readHeader } from "../io/safetensors.ts";
+import { applyLora } from "../lora/apply.ts";
+import {
+  ADAPTER_WEIGHTS_FILE,
+  loadAdapterWeights,
+  readAdapterConfig,
+  type AdapterConfig,
+} from "../lora/peft-format.ts";
+import { familyOf } from "../models/auto.ts";
+import { loadParameters } from "../nn/bind.ts";
+import { Engine } from "../runtime/engine.ts";
+import { findTask } from "../tasks/registry.ts";
+import type { Columns, Examples, Metrics, Prediction, Task } from "../tasks/task.ts";
+import { loadBase, type Base } from "./base.ts";
+import { toTable, type DataSource } from "./data.ts";
+import { Evaluator } from "./evaluate.ts";
+import { findBaseModel, MANIFEST_FILE, readManifest, type Manifest } from "./manifest.ts";
 
 export interface PredictorOptions {
   /** Directory of the base model, where it is not the one that the adapter names. */
-  readonly model?: string;
+  readonly model?: string | undefined;
   /** Texts computed together. Default 8. */
-  readonly batchSize?: number;
+  readonly batchSize?: number | undefined;
   /** Default: that of training. */
-  readonly maxLength?: number;
-  readonly device?: "cpu" | "webgpu" | "cuda";
+  readonly maxLength?: number | undefined;
+  readonly device?: "cpu" | "webgpu" | "cuda" | undefined;
   /** 0: one per core. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
 }
+
+const DEFAULT_BATCH_SIZE = 8;
 
 /**
  * Predicts with a saved adapter:
@@ -21,25 +41,128 @@ export interface PredictorOptions {
  *     console.log(await classifier.predict(["great!"])); // [{ label, score, scores }]
  *     await classifier.close();
  */
-export declare class Predictor {
+export class Predictor {
   readonly task: Task;
   /** The base model's directory that was found. */
   readonly baseModel: string;
+  /** What lowrank.json says of the training; absent for adapters from elsewhere. */
+  readonly manifest: Manifest | undefined;
+  /** Texts cut to the maximum length by the last call. */
+  truncated = 0;
+  readonly #engine: Engine;
+  readonly #base: Base;
+  readonly #evaluator: Evaluator;
+
+  private constructor(
+    engine: Engine,
+    base: Base,
+    task: Task,
+    manifest: Manifest | undefined,
+    batchSize: number,
+  ) {
+    this.task = task;
+    this.baseModel = base.directory;
+    this.manifest = manifest;
+    this.#engine = engine;
+    this.#base = base;
+    this.#evaluator = new Evaluator({
+      engine,
+      model: base.model,
+      task,
+      batchSize,
+      maxLength: base.encoder.maxLength,
+      padTokenId: base.padTokenId,
+    });
+  }
 
   /** Load an adapter directory, of this library or of PEFT. Throws LowrankError; when the base model is
    * not found, the message lists where it was looked for. */
-  static load(directory: string, options?: PredictorOptions): Promise<Predictor>;
+  static async load(directory: string, options: PredictorOptions = {}): Promise<Predictor> {
+    const adapter = await readAdapterConfig(directory);
+    const manifest = await readManifest(directory);
+    const baseDirectory = findBaseModel(directory, {
+      asked: options.model,
+      manifest,
+      fromConfig: adapter.baseModel,
+    });
+    const task = manifest
+      ? findTask(manifest.task.name, join(directory, MANIFEST_FILE)).restore(
+          manifest.task.state,
+          join(directory, MANIFEST_FILE),
+        )
+      : await taskOfAdapter(directory, baseDirectory, adapter);
+    const base = await loadBase({
+      directory: baseDirectory,
+      tokenizerDirectory: directory,
+      task,
+      maxLength: options.maxLength ?? manifest?.maxLength,
+    });
+    applyLora(base.model, adapter.lora, base.family);
+    await loadAdapterWeights(directory, base.model, adapter.lora);
 
-  predict(texts: readonly string[]): Promise<Prediction[]>;
+    const { device = "cpu", threads = 0, batchSize = DEFAULT_BATCH_SIZE } = options;
+    const engine = await Engine.start({ device, threads });
+    try {
+      await loadParameters(engine, base.model, { seed: 0 });
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+    return new Predictor(engine, base, task, manifest, batchSize);
+  }
 
-  /** The texts of a data file, for `predict`; labels are not needed. */
-  readTexts(data: DataSource, columns?: Columns): Promise<string[]>;
+  async predict(texts: readonly string[]): Promise<Prediction[]> {
+    const examples = this.#count(this.task.textExamples(texts, this.#base.encoder));
+    return this.#evaluator.predict(examples);
+  }
 
-  /** Metrics on labelled data. */
-  evaluate(data: DataSource, columns?: Columns): Promise<Metrics>;
+  /** The texts of a data file, for `predict`; labels are not needed. Throws LowrankError("data"). */
+  async readTexts(data: DataSource, columns?: Columns): Promise<string[]> {
+    return this.task.readTexts(await toTable(data), columns);
+  }
 
-  /** Texts cut to the maximum length by the last call. */
-  readonly truncated: number;
+  /** Metrics on labelled data. Throws LowrankError("data"), also for a label unseen in training. */
+  async evaluate(data: DataSource, columns?: Columns): Promise<Metrics> {
+    const table = await toTable(data);
+    const examples = this.#count(this.task.readExamples(table, this.#base.encoder, columns));
+    return this.#evaluator.evaluate(examples);
+  }
 
-  close(): Promise<void>;
+  async close(): Promise<void> {
+    await this.#engine.close();
+  }
+
+  #count({ examples, truncated }: Examples): Examples["examples"] {
+    this.truncated = truncated;
+    return examples;
+  }
+}
+
+/** The task of an adapter without lowrank.json: its head's size decides the number of labels. */
+async function taskOfAdapter(
+  directory: string,
+  baseDirectory: string,
+  { lora }: AdapterConfig,
+): Promise<Task> {
+  const file = join(directory, ADAPTER_WEIGHTS_FILE);
+  if (lora.taskType === null) {
+    throw new LowrankError(
+      "config",
+      `${directory}: adapter_config.json names no task_type. Add it, e.g. "SEQ_CLS".`,
+    );
+  }
+  const configFile = join(baseDirectory, "config.json");
+  const config = (await readJson(configFile, "model's configuration")) as Record<string, unknown>;
+  const heads = familyOf(config, configFile).headModules;
+  const { tensors } = await readHeader(file);
+  const head = [...tensors].find(([name]) =>
+    heads.some((part) => name.endsWith(`.${part}.weight`)),
+  );
+  if (!head) {
+    throw new LowrankError(
+      "checkpoint",
+      `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
+    );
+  }
+  return findTask(lora.taskType).fromConfig(config, head[1].shape[0] ?? 0);
 }

@@ -4,6 +4,7 @@
 import type { Tensor } from "../graph/node.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { input } from "../graph/leaves.ts";
+import { parameterValues } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { concat, reshape, slice } from "../ops/movement.ts";
@@ -73,7 +74,7 @@ export async function loadBuckets(
   for (const { names, members, length } of buckets) {
     const data = new Float32Array(length);
     for (const { name, parameter, offset } of members) {
-      data.set(await parameter.values({ name, shape: parameter.shape, seed }), offset);
+      data.set(await parameterValues(name, parameter, seed), offset);
     }
     const shape = [length];
     await engine.put(names.parameter, { dtype: "float32", shape, data });

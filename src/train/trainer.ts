@@ -1,18 +1,22 @@
 /** @file Trainer: fine-tunes a base model on a task's data and writes an adapter directory. */
-import type { Listener, TrainResult } from "./events.ts";
-import type { TrainOptionsInput } from "./options.ts";
+import { paddingShare } from "../data/batches.ts";
+import { LowrankError } from "../errors.ts";
+import { createOutputDirectory, type OutputDirectory } from "../io/files.ts";
+import { countParameters } from "../nn/module.ts";
+import type { Engine } from "../runtime/engine.ts";
 import type { Metrics, Prediction, Task } from "../tasks/task.ts";
+import { join } from "node:path";
+import { toTable, type DataSource } from "./data.ts";
+import { Evaluator } from "./evaluate.ts";
+import type { Listener, StartedEvent, TrainingEvent, TrainResult } from "./events.ts";
+import { jsonLines, METRICS_FILE } from "./listeners/jsonl.ts";
+import { countSteps, DivergedError, epochBatches, runLoop } from "./loop.ts";
+import { adapterSizeBytes, writeAdapterDirectory, type AdapterContents } from "./output.ts";
+import { prepare, startEngine, type Prepared, type TrainerOptions } from "./prepare.ts";
+import type { Stepper } from "./stepper.ts";
 
-/** Rows in memory in the place of a data file. */
-export type DataRows = readonly Readonly<Record<string, unknown>>[];
-/** A data file's path, or rows. */
-export type DataSource = string | DataRows;
-
-/** The options of a run; data may be rows in memory. */
-export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> & {
-  readonly data: DataSource;
-  readonly validationData?: DataSource;
-};
+export type { DataRows, DataSource } from "./data.ts";
+export type { TrainerOptions } from "./prepare.ts";
 
 /**
  * Trains an adapter:
@@ -22,32 +26,219 @@ export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> 
  *     console.log(await trainer.predict(["great!"]));
  *     await trainer.close();
  */
-export declare class Trainer {
+export class Trainer {
   readonly task: Task;
+  readonly #prepared: Prepared;
+  readonly #engine: Engine;
+  readonly #stepper: Stepper;
+  readonly #evaluator: Evaluator;
+  /** Under construction until training ends. */
+  #output: OutputDirectory | undefined;
+  readonly #listeners = new Set<Listener>();
+  #result: Omit<TrainResult, "output"> | undefined;
+  #started = false;
+
+  private constructor(
+    prepared: Prepared,
+    engine: { readonly engine: Engine; readonly stepper: Stepper },
+    output: OutputDirectory | undefined,
+  ) {
+    this.task = prepared.task;
+    this.#prepared = prepared;
+    this.#engine = engine.engine;
+    this.#stepper = engine.stepper;
+    this.#output = output;
+    const { base, options, task } = prepared;
+    this.#evaluator = new Evaluator({
+      engine: this.#engine,
+      model: base.model,
+      task,
+      batchSize: options.batchSize,
+      maxLength: base.encoder.maxLength,
+      padTokenId: base.padTokenId,
+    });
+  }
 
   /** Check the options and load data, tokenizer and model. Throws LowrankError before anything is
    * trained or written: also when `output` exists. */
-  static create(options: TrainerOptions): Promise<Trainer>;
+  static async create(options: TrainerOptions): Promise<Trainer> {
+    const { output: directory, overwrite = false } = options;
+    const output =
+      directory === undefined ? undefined : await createOutputDirectory(directory, { overwrite });
+    try {
+      const prepared = await prepare(options, output);
+      return new Trainer(prepared, await startEngine(prepared), output);
+    } catch (error) {
+      await output?.discard();
+      throw error;
+    }
+  }
 
   /** Call a listener with every event of `train`; returns how to stop that. */
-  on(listener: Listener): () => void;
+  on(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
 
   /**
    * Train, keep the best adapter, and write it to `output`. An aborted signal ends training after the
    * current step: what there is is saved, and the result's reason is "aborted". Throws
    * LowrankError("training") when the loss is no longer a number: the message says what was kept.
    */
-  train(options?: { signal?: AbortSignal }): Promise<TrainResult>;
+  async train({ signal }: { signal?: AbortSignal } = {}): Promise<TrainResult> {
+    if (this.#started) {
+      throw new LowrankError("usage", "train: a trainer trains once. Create another Trainer.");
+    }
+    this.#started = true;
+    const removeLog = this.#output
+      ? this.on(jsonLines(join(this.#output.path, METRICS_FILE)))
+      : undefined;
+    try {
+      this.#emit(this.#startedEvent());
+      for (const message of this.#prepared.warnings) this.#emit({ type: "warning", message });
+      this.#result = await this.#loop(signal);
+      const output = await this.#finishOutput(this.#result.keptStep, removeLog);
+      const result = { ...this.#result, ...(output === undefined ? {} : { output }) };
+      this.#emit({ type: "finished", result });
+      return result;
+    } catch (error) {
+      const failure = await this.#keepAfter(error, removeLog);
+      this.#emit({ type: "failed", step: this.#stepper.stepCount, message: failure.message });
+      throw failure;
+    } finally {
+      removeLog?.();
+      await this.#discardOutput();
+    }
+  }
 
   /** Metrics of the current adapter on labelled data; default: the validation data. */
-  evaluate(data?: DataSource): Promise<Metrics>;
+  async evaluate(data?: DataSource): Promise<Metrics> {
+    const { base, options, validation } = this.#prepared;
+    if (data === undefined) return this.#evaluator.evaluate(validation);
+    const table = await toTable(data);
+    const { examples } = this.task.readExamples(table, base.encoder, options);
+    return this.#evaluator.evaluate(examples);
+  }
 
   /** What the current adapter predicts for texts. */
-  predict(texts: readonly string[]): Promise<Prediction[]>;
+  async predict(texts: readonly string[]): Promise<Prediction[]> {
+    const { examples } = this.task.textExamples(texts, this.#prepared.base.encoder);
+    return this.#evaluator.predict(examples);
+  }
 
   /** Write the current adapter to a directory. */
-  save(directory: string, options?: { overwrite?: boolean }): Promise<void>;
+  async save(directory: string, options: { overwrite?: boolean } = {}): Promise<void> {
+    const output = await createOutputDirectory(directory, options);
+    try {
+      await writeAdapterDirectory(output.path, output.target, this.#contents());
+      await output.commit();
+    } catch (error) {
+      await output.discard();
+      throw error;
+    }
+  }
 
   /** Stop the engine; nothing else can be called afterwards. */
-  close(): Promise<void>;
+  async close(): Promise<void> {
+    await this.#discardOutput();
+    await this.#engine.close();
+  }
+
+  #loop(signal: AbortSignal | undefined): Promise<Omit<TrainResult, "output">> {
+    const { base, task, options, train, validation } = this.#prepared;
+    return runLoop({
+      engine: this.#engine,
+      model: base.model,
+      task,
+      stepper: this.#stepper,
+      evaluator: this.#evaluator,
+      options,
+      maxLength: base.encoder.maxLength,
+      padTokenId: base.padTokenId,
+      train,
+      validation,
+      emit: (event) => this.#emit(event),
+      signal,
+    });
+  }
+
+  /** Write the output directory and put it into place; returns where it is. */
+  async #finishOutput(step: number, removeLog?: () => void): Promise<string | undefined> {
+    const output = this.#output;
+    if (!output) return undefined;
+    await writeAdapterDirectory(output.path, output.target, this.#contents());
+    removeLog?.();
+    await output.commit();
+    this.#output = undefined;
+    this.#emit({ type: "saved", directory: output.target, step });
+    return output.target;
+  }
+
+  /** After a divergence, save the adapter that was kept. Returns the error to raise. */
+  async #keepAfter(error: unknown, removeLog?: () => void): Promise<Error> {
+    if (!(error instanceof DivergedError) || !error.kept) return error as Error;
+    const { step, metrics } = error.kept;
+    this.#result = { ...error.progress, keptStep: step, ...(metrics ? { metrics } : {}) };
+    try {
+      const directory = await this.#finishOutput(step, removeLog);
+      if (directory === undefined) return error;
+      return new LowrankError("training", `${error.message} It is saved in ${directory}.`, {
+        cause: error,
+      });
+    } catch (cause) {
+      const why = (cause as Error).message;
+      return new LowrankError("training", `${error.message} It could not be saved: ${why}`, {
+        cause,
+      });
+    }
+  }
+
+  async #discardOutput(): Promise<void> {
+    await this.#output?.discard();
+    this.#output = undefined;
+  }
+
+  #contents(): AdapterContents {
+    const { base, lora, task, options, train, validation } = this.#prepared;
+    return {
+      base,
+      lora,
+      task,
+      options,
+      trainExamples: train.length,
+      validationExamples: validation.length,
+      ...(this.#result ? { result: this.#result } : {}),
+      values: (path) => this.#stepper.values(path),
+    };
+  }
+
+  #startedEvent(): StartedEvent {
+    const { base, lora, task, options, train, validation, truncated } = this.#prepared;
+    const { perEpoch, total } = countSteps(train.length, options);
+    const { maxLength } = base.encoder;
+    return {
+      type: "started",
+      model: options.model,
+      modelType: base.family.modelType,
+      task: task.name,
+      parameters: countParameters(base.model),
+      trainableParameters: countParameters(base.model, { trainable: true }),
+      adapterBytes: adapterSizeBytes(base.model, lora),
+      trainExamples: train.length,
+      validationExamples: validation.length,
+      taskDetails: task.details,
+      totalSteps: total,
+      epochs: total / perEpoch,
+      maxLength,
+      truncated,
+      paddingShare: paddingShare(
+        epochBatches(train, options, maxLength, 0),
+        train.map(({ inputIds }) => inputIds.length),
+      ),
+    };
+  }
+
+  #emit(event: TrainingEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
 }

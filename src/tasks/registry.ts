@@ -1,0 +1,17 @@
+/** @file All tasks, by the names that users and files know them by. */
+import { LowrankError } from "../errors.ts";
+import { sequenceClassification } from "./sequence-classification.ts";
+import type { TaskKind } from "./task.ts";
+
+export const TASKS: readonly TaskKind[] = [sequenceClassification];
+
+/** The task of a name, an alias or PEFT's task type. Throws LowrankError("usage") that lists the names. */
+export function findTask(name: string, where = "task"): TaskKind {
+  const found = TASKS.find((kind) => [kind.name, kind.type, ...kind.aliases].includes(name));
+  if (found) return found;
+  const known = TASKS.map((kind) => kind.name).join(", ");
+  throw new LowrankError(
+    "usage",
+    `${where}: there is no task ${JSON.stringify(name)}. Tasks: ${known}.`,
+  );
+}

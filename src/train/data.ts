@@ -1,0 +1,69 @@
+/** @file The data of a run: tables from files or memory, and the part that is held out. */
+import { readTable } from "../data/readers.ts";
+import { stratifiedSplit } from "../data/split.ts";
+import type { Table } from "../data/table.ts";
+import { LowrankError } from "../errors.ts";
+import type { Columns, TaskKind } from "../tasks/task.ts";
+
+/** Rows in memory in the place of a data file. */
+export type DataRows = readonly Readonly<Record<string, unknown>>[];
+/** A data file's path, or rows. */
+export type DataSource = string | DataRows;
+
+/** How rows in memory are called in messages and model cards. */
+export const IN_MEMORY = "rows in memory";
+
+/** What a source is called. */
+export const sourceName = (source: DataSource): string =>
+  typeof source === "string" ? source : IN_MEMORY;
+
+/** Read a file, or wrap rows. Throws LowrankError("data"). */
+export async function toTable(source: DataSource): Promise<Table> {
+  if (typeof source === "string") return readTable(source);
+  const columns = [...new Set(source.flatMap((row) => Object.keys(row)))];
+  if (source.length === 0) {
+    throw new LowrankError("data", `${IN_MEMORY}: expected at least one row, got none.`);
+  }
+  const rows = source.map((values, index) => ({ line: index + 1, values }));
+  return { file: IN_MEMORY, columns, rows, unit: "row" };
+}
+
+export interface TrainingData {
+  readonly train: Table;
+  /** Absent where nothing could be or should be held out. */
+  readonly validation?: Table;
+  readonly warnings: readonly string[];
+}
+
+export interface TrainingDataOptions extends Columns {
+  readonly data: DataSource;
+  readonly validationData?: DataSource | undefined;
+  /** Share of `data` that is held out when there is no validation data. */
+  readonly validationSplit: number;
+  readonly seed: number;
+}
+
+/** Read the data of a run; without validation data a part is held out, classes in proportion. */
+export async function trainingData(
+  kind: TaskKind,
+  options: TrainingDataOptions,
+): Promise<TrainingData> {
+  const table = await toTable(options.data);
+  if (options.validationData !== undefined) {
+    return { train: table, validation: await toTable(options.validationData), warnings: [] };
+  }
+  if (options.validationSplit === 0) return { train: table, warnings: [] };
+  const strata = kind.strata(table, options);
+  const { train, heldOut } = stratifiedSplit(strata, options.validationSplit, options.seed);
+  if (heldOut.length === 0) {
+    const warning =
+      `${table.file}: no example is held out, since each class has only one. ` +
+      "Nothing measures how good the adapter is.";
+    return { train: table, warnings: [warning] };
+  }
+  return { train: rowsOf(table, train), validation: rowsOf(table, heldOut), warnings: [] };
+}
+
+function rowsOf(table: Table, indices: readonly number[]): Table {
+  return { ...table, rows: indices.map((index) => table.rows[index]!) };
+}

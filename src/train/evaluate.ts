@@ -1,0 +1,123 @@
+/** @file Running a model forward on many examples: metrics and predictions. The parameters live in the
+ * engine under their paths, so that an evaluation sees what training has made of them. */
+import { planBatches } from "../data/batches.ts";
+import type { Model } from "../models/family.ts";
+import type { InputShape } from "../models/inputs.ts";
+import { bindParameters } from "../nn/bind.ts";
+import { deadRows } from "../passes/dead-rows.ts";
+import { compile } from "../runtime/compile.ts";
+import type { Engine, Program } from "../runtime/engine.ts";
+import type { Example, Feeds, Metrics, Task } from "../tasks/task.ts";
+
+/** Compiled shapes that are kept: each holds working memory of its size. */
+const MAX_PROGRAMS = 32;
+
+export interface EvaluatorOptions {
+  readonly engine: Engine;
+  readonly model: Model;
+  readonly task: Task;
+  readonly batchSize: number;
+  readonly maxLength: number;
+  readonly padTokenId: number;
+}
+
+/** Called after each batch. */
+export type Progress = (done: number, total: number) => void;
+
+interface BatchResult {
+  /** Positions of the batch's examples among all. */
+  readonly indices: readonly number[];
+  /** Of these examples alone. */
+  readonly logits: Float32Array;
+  readonly lossSum: number;
+  readonly feeds: Feeds;
+}
+
+export class Evaluator {
+  readonly #options: EvaluatorOptions;
+  /** By shape, the least recently used first. */
+  readonly #programs = new Map<string, Program>();
+
+  constructor(options: EvaluatorOptions) {
+    this.#options = options;
+  }
+
+  /** Mean loss and the task's metrics over labelled examples. */
+  async evaluate(examples: readonly Example[], progress?: Progress): Promise<Metrics> {
+    const { task } = this.#options;
+    const accumulator = task.metrics();
+    let lossSum = 0;
+    let labels = 0;
+    for await (const batch of this.#batches(examples, progress)) {
+      const own = batch.indices.map((index) => examples[index]!);
+      accumulator.add(batch.logits, own);
+      lossSum += batch.lossSum;
+      labels += task.countLabels(batch.feeds);
+    }
+    const { scalars, details } = accumulator.result();
+    return { scalars: { loss: labels === 0 ? 0 : lossSum / labels, ...scalars }, details };
+  }
+
+  /** The task's prediction for each example, in order. */
+  async predict(examples: readonly Example[]): Promise<ReturnType<Task["predictions"]>> {
+    const { task } = this.#options;
+    const result: ReturnType<Task["predictions"]> = [];
+    for await (const { indices, logits } of this.#batches(examples)) {
+      for (const [row, prediction] of task.predictions(logits, indices.length).entries()) {
+        result[indices[row]!] = prediction;
+      }
+    }
+    return result;
+  }
+
+  async *#batches(examples: readonly Example[], progress?: Progress): AsyncGenerator<BatchResult> {
+    const { engine, task, maxLength, padTokenId } = this.#options;
+    const batch = Math.min(this.#options.batchSize, nextPowerOfTwo(examples.length));
+    const lengths = examples.map(({ inputIds }) => inputIds.length);
+    let done = 0;
+    for (const plan of planBatches(lengths, { batchSize: batch, shuffle: false, maxLength })) {
+      const shape = { batch, length: plan.length };
+      const own = plan.indices.map((index) => examples[index]!);
+      const feeds = task.collate(own, shape, padTokenId);
+      const program = await this.#program(shape);
+      const { outputs } = await engine.run(program, { feeds, fetch: ["logits", "loss"] });
+      const all = outputs["logits"]!.data as Float32Array;
+      yield {
+        indices: plan.indices,
+        logits: all.subarray(0, (all.length / batch) * own.length),
+        lossSum: outputs["loss"]!.data[0] as number,
+        feeds,
+      };
+      done += own.length;
+      progress?.(done, examples.length);
+    }
+  }
+
+  async #program(shape: InputShape): Promise<Program> {
+    const key = `${shape.batch}x${shape.length}`;
+    const { engine, model, task } = this.#options;
+    let program = this.#programs.get(key);
+    if (!program) {
+      model.eval();
+      const { logits, lossSum } = task.build(model, shape);
+      const graph = deadRows({ outputs: { logits, loss: lossSum } });
+      program = await compile(engine, bindParameters(graph, model));
+      await this.#makeRoom();
+    }
+    this.#programs.delete(key);
+    this.#programs.set(key, program);
+    return program;
+  }
+
+  async #makeRoom(): Promise<void> {
+    const [oldest] = this.#programs;
+    if (!oldest || this.#programs.size < MAX_PROGRAMS) return;
+    this.#programs.delete(oldest[0]);
+    await this.#options.engine.release(oldest[1]);
+  }
+}
+
+/** Few texts are computed in a batch of about their number. */
+function nextPowerOfTwo(count: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
+}

@@ -1,0 +1,88 @@
+/** @file The model card of an adapter: README.md as the Hugging Face hub expects it.
+ * Source: https://huggingface.co/docs/hub/model-cards */
+import type { Metrics, MetricTable } from "../tasks/task.ts";
+import type { AdapterContents } from "./output.ts";
+
+/** Options that tell nothing about how the adapter came about. */
+const NOT_SHOWN = new Set(["output", "overwrite", "device", "threads", "model"]);
+
+/** The text of README.md. `name`: the adapter's directory. */
+export function modelCard(name: string, contents: AdapterContents): string {
+  const { base, task, options, result } = contents;
+  const sections = [
+    frontMatter(contents),
+    `# ${name}`,
+    `A LoRA adapter for ${task.name} (${base.family.modelType}), trained with Lowrank on the base model \`${options.model}\`.`,
+    result?.metrics ? results(result.metrics, contents) : "",
+    "## Use",
+    code("sh", `lowrank predict --adapter ${name} --text "Some text"`),
+    code(
+      "ts",
+      [
+        'import { Predictor } from "lowrank";',
+        "",
+        `const predictor = await Predictor.load(${JSON.stringify(name)});`,
+        'console.log(await predictor.predict(["Some text"]));',
+      ].join("\n"),
+    ),
+    "The weights are in PEFT's format: `PeftModel.from_pretrained(model, directory)` loads them in Python.",
+    "## Training",
+    training(contents),
+    markdownTable({ title: "", columns: ["option", "value"], rows: shownOptions(contents) }),
+  ];
+  return `${sections.filter((section) => section !== "").join("\n\n")}\n`;
+}
+
+function frontMatter({ task, options }: AdapterContents): string {
+  const base = JSON.stringify(options.model); // A JSON string is a YAML string.
+  const tags = ["lora", "lowrank"].map((tag) => `  - ${tag}`);
+  return [
+    "---",
+    `base_model: ${base}`,
+    "library_name: peft",
+    `pipeline_tag: ${task.pipelineTag}`,
+    "tags:",
+    ...tags,
+    "---",
+  ].join("\n");
+}
+
+function results(metrics: Metrics, { task, validationExamples, options }: AdapterContents): string {
+  const source = options.validationData === undefined ? "held-out examples" : "validation examples";
+  const scalars = Object.entries(metrics.scalars);
+  return [
+    "## Results",
+    `On ${validationExamples} ${source}:`,
+    markdownTable({ title: "", columns: ["metric", "value"], rows: scalars }),
+    ...task.tables(metrics).map((table) => `### ${table.title}\n\n${markdownTable(table)}`),
+  ].join("\n\n");
+}
+
+function training({ options, trainExamples, result }: AdapterContents): string {
+  const data = `Trained on ${trainExamples} examples of \`${options.data}\``;
+  if (!result) return `${data}: not yet.`;
+  const end = result.reason === "completed" ? "" : ` (${result.reason})`;
+  return `${data}, ${result.steps} steps${end}; the adapter is that of step ${result.keptStep}.`;
+}
+
+function shownOptions({ options }: AdapterContents): [string, string][] {
+  return Object.entries(options)
+    .filter(([key, value]) => !NOT_SHOWN.has(key) && value !== null && value !== undefined)
+    .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
+}
+
+function code(language: string, text: string): string {
+  return `\`\`\`${language}\n${text}\n\`\`\``;
+}
+
+function markdownTable({ columns, rows }: MetricTable): string {
+  const separator = columns.map(() => "---");
+  return [columns, separator, ...rows]
+    .map((cells) => `| ${cells.map(cell).join(" | ")} |`)
+    .join("\n");
+}
+
+function cell(value: string | number): string {
+  if (typeof value === "number") return Number.isInteger(value) ? `${value}` : value.toFixed(4);
+  return value.replaceAll("|", "\\|").replaceAll("\n", " ");
+}

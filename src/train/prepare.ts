@@ -1,0 +1,103 @@
+/** @file Everything before the first step: options, data, task, model with adapter, engine. All checks are
+ * made here, so that a run that starts can finish. */
+import { LowrankError } from "../errors.ts";
+import type { OutputDirectory } from "../io/files.ts";
+import { applyLora } from "../lora/apply.ts";
+import type { LoraConfig } from "../lora/config.ts";
+import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
+import { Engine } from "../runtime/engine.ts";
+import { findTask } from "../tasks/registry.ts";
+import type { Example, Task } from "../tasks/task.ts";
+import { adapterConfig, loadBase, setDropout, type Base } from "./base.ts";
+import { sourceName, trainingData, type DataSource } from "./data.ts";
+import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
+import { adapterSizeBytes, checkFreeSpace } from "./output.ts";
+import { Stepper } from "./stepper.ts";
+
+/** The options of a run; data may be rows in memory. */
+export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> & {
+  readonly data: DataSource;
+  readonly validationData?: DataSource | undefined;
+};
+
+export interface Prepared {
+  readonly options: TrainOptions;
+  readonly task: Task;
+  readonly base: Base;
+  readonly lora: LoraConfig;
+  readonly train: readonly Example[];
+  readonly validation: readonly Example[];
+  /** Training and validation texts that were cut. */
+  readonly truncated: number;
+  readonly warnings: readonly string[];
+}
+
+/** Check the options, read the data, build the model. Throws LowrankError. */
+export async function prepare(
+  given: TrainerOptions,
+  output: OutputDirectory | undefined,
+): Promise<Prepared> {
+  const { data, validationData } = given;
+  const options = trainOptions({
+    ...given,
+    data: sourceName(data),
+    ...(validationData === undefined ? {} : { validationData: sourceName(validationData) }),
+  });
+  const kind = findTask(options.task);
+  const tables = await trainingData(kind, { ...options, data, validationData });
+  const task = kind.create(tables.train, options);
+  checkBestMetric(task, options);
+
+  const base = await loadBase({ directory: options.model, task, maxLength: options.maxLength });
+  const train = task.readExamples(tables.train, base.encoder, options);
+  const validation = tables.validation
+    ? task.readExamples(tables.validation, base.encoder, options)
+    : { examples: [], truncated: 0 };
+
+  if (options.dropout !== undefined) setDropout(base.model, options.dropout);
+  const lora = adapterConfig(options, base, task);
+  applyLora(base.model, lora, base.family);
+  if (output) {
+    await checkFreeSpace(output.path, output.target, adapterSizeBytes(base.model, lora));
+  }
+  return {
+    options,
+    task,
+    base,
+    lora,
+    train: train.examples,
+    validation: validation.examples,
+    truncated: train.truncated + validation.truncated,
+    warnings: tables.warnings,
+  };
+}
+
+function checkBestMetric(task: Task, { bestMetric }: TrainOptions): void {
+  const names = ["loss", ...Object.keys(task.metrics().result().scalars)];
+  if (bestMetric === undefined || names.includes(bestMetric)) return;
+  throw new LowrankError(
+    "usage",
+    `bestMetric: expected one of ${names.join(", ")}, got ${JSON.stringify(bestMetric)}.`,
+  );
+}
+
+/** Start an engine with the model's weights and the optimizer's state. */
+export async function startEngine({
+  options,
+  base,
+}: Prepared): Promise<{ engine: Engine; stepper: Stepper }> {
+  const { device, threads, weightDecay, maxGradNorm, seed } = options;
+  const engine = await Engine.start({ device, threads });
+  try {
+    const stepper = await Stepper.create(engine, base.model, {
+      ...ADAMW_DEFAULTS,
+      weightDecay,
+      ...(maxGradNorm === 0 ? {} : { maxGradNorm }),
+      seed,
+    });
+    return { engine, stepper };
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}

@@ -1,0 +1,8 @@
+/** @file The library's version, from package.json. */
+import { readFileSync } from "node:fs";
+
+/** E.g. "0.1.0". */
+export function libraryVersion(): string {
+  const file = new URL("../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
