@@ -50,6 +50,8 @@ export class Stepper {
   readonly #buckets: readonly Bucket[];
   readonly #compiled = new Map<string, Promise<CompiledStep>>();
   #microBatchCount = 0;
+  /** Made once: later programs find gradients there that they add to. */
+  #gradients: Promise<void> | undefined;
 
   private constructor(
     engine: Engine,
@@ -123,6 +125,12 @@ export class Stepper {
     }
   }
 
+  /** Free the compiled steps. */
+  async release(): Promise<void> {
+    for (const step of this.#compiled.values()) await this.#engine.release((await step).program);
+    this.#compiled.clear();
+  }
+
   #randomKey(): HostTensor {
     const key = Int32Array.of(this.#options.seed, this.#microBatchCount++);
     return { dtype: "int32", shape: [2], data: key };
@@ -149,7 +157,7 @@ export class Stepper {
       this.#options,
       optimize,
     );
-    if (!kind.update) await this.#prepareGradients();
+    if (!kind.update) await (this.#gradients ??= this.#prepareGradients());
     return { program: await compile(this.#engine, graph, optimize), updates };
   }
 
