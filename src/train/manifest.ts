@@ -28,6 +28,8 @@ const manifestSchema = z.object({
     relativePath: z.string(),
     modelType: z.string(),
   }),
+  /** Keys that the task adds to the base model's configuration: id2label, num_labels, … */
+  modelConfig: z.record(z.string(), z.unknown()),
   /** Longest sequence in tokens that it was trained with. */
   maxLength: z.number().int().positive(),
   /** The resolved options of the run. */

@@ -1,6 +1,7 @@
 /** @file The model card of an adapter: README.md as the Hugging Face hub expects it.
  * Source: https://huggingface.co/docs/hub/model-cards */
 import type { Metrics, MetricTable } from "../tasks/task.ts";
+import { MANIFEST_FILE } from "./manifest.ts";
 import type { AdapterContents } from "./output.ts";
 
 /** Options that tell nothing about how the adapter came about. */
@@ -25,7 +26,8 @@ export function modelCard(name: string, contents: AdapterContents): string {
         'console.log(await predictor.predict(["Some text"]));',
       ].join("\n"),
     ),
-    "The weights are in PEFT's format: `PeftModel.from_pretrained(model, directory)` loads them in Python.",
+    "The weights are in PEFT's format. In Python, `PeftModel.from_pretrained(model, directory)` puts them on " +
+      `the base model; load that with the keys of \`modelConfig\` in ${MANIFEST_FILE} (\`num_labels\`, \`id2label\`, …).`,
     "## Training",
     training(contents),
     markdownTable({ title: "", columns: ["option", "value"], rows: shownOptions(contents) }),

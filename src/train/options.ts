@@ -4,6 +4,7 @@ import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
+import { TASKS } from "../tasks/registry.ts";
 import { CLASS_WEIGHTS } from "../tasks/task.ts";
 
 const lora = loraConfigSchema.shape;
@@ -50,7 +51,10 @@ export const trainOptionsSchema = z.strictObject({
     .describe("Validation data; default: a part of the training data is held out"),
   output: z.string().min(1).optional().describe("Directory to write the adapter to"),
   overwrite: z.boolean().default(false).describe("Replace an output directory that exists"),
-  task: z.string().default("sequence-classification").describe("What to train"),
+  task: z
+    .string()
+    .default("sequence-classification")
+    .describe(`What to train: ${TASKS.map(({ name }) => name).join(", ")}`),
 
   textColumn: z.string().optional().describe("Column of the texts; default: by its usual names"),
   labelColumn: z.string().optional().describe("Column of the labels; default: by its usual names"),

@@ -74,6 +74,7 @@ function manifestOf(target: string, contents: AdapterContents): Manifest {
     lowrankVersion: libraryVersion(),
     task: { name: task.name, state: { ...task.state } },
     baseModel: baseModelEntry(options.model, target, base.family.modelType),
+    modelConfig: { ...task.modelConfig },
     maxLength: base.encoder.maxLength,
     options: { ...options },
     ...(result ? { result: { ...result, metrics: result.metrics && { ...result.metrics } } } : {}),

@@ -164,5 +164,8 @@ async function taskOfAdapter(
       `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
     );
   }
-  return findTask(lora.taskType).fromConfig(config, head[1].shape[0] ?? 0);
+  return findTask(lora.taskType, `${directory}: task_type`).fromConfig(
+    config,
+    head[1].shape[0] ?? 0,
+  );
 }

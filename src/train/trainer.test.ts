@@ -96,10 +96,7 @@ describe("training", () => {
   });
 
   it("accumulates: 4 batches of 2 are one batch of 8", async () => {
-    // One batch of equal texts: the order within it plays no role.
-    const data = rows
-      .slice(0, 8)
-      .map(({ label }, i) => ({ text: `the film ${rows[i]!.text.split(" ")[0]}`, label }));
+    const data = rows.slice(0, 8);
     const more = { data, validationSplit: 0, steps: 6, classWeights: "balanced" } as const;
     const whole = await run(more);
     const parts = await run({ ...more, batchSize: 2, gradientAccumulation: 4 });
@@ -196,6 +193,22 @@ describe("output directory", () => {
     expect(readdirSync(root).sort()).toEqual(before);
   });
 
+  it("is absent when it cannot be written; the adapter can be saved elsewhere", async () => {
+    const output = join(root, "unwritable");
+    const trainer = await Trainer.create(options({ output, epochs: 1 }));
+    trainer.on((event) => {
+      if (event.type !== "evaluated") return;
+      for (const name of readdirSync(root)) {
+        if (name.startsWith(".unwritable")) rmSync(join(root, name), { recursive: true });
+      }
+    });
+    expect(await failure(trainer.train())).toMatchObject({ code: "io" });
+    expect(existsSync(output)).toBe(false);
+    await trainer.save(output);
+    expect(existsSync(join(output, "adapter_model.safetensors"))).toBe(true);
+    await trainer.close();
+  });
+
   it("is saved after an abort", async () => {
     const output = join(root, "aborted");
     const trainer = await Trainer.create(options({ output, epochs: 100 }));
@@ -278,6 +291,17 @@ describe("data that does not fit", () => {
     });
     const long = data.filter(({ text }) => text.split(" ").length > 6).length;
     expect(events[0]).toMatchObject({ type: "started", validationExamples: 5, truncated: long });
+    await trainer.close();
+  });
+
+  it("trains without a held-out part where no class can spare an example", async () => {
+    const trainer = await Trainer.create(options({ data: rows.slice(0, 2), epochs: 1 }));
+    const events: TrainingEvent[] = [];
+    trainer.on((event) => events.push(event));
+    const result = await trainer.train();
+    expect(result.metrics).toBeUndefined();
+    expect(events[1]).toMatchObject({ type: "warning" });
+    expect((await failure(trainer.evaluate())).message).toContain("there is no validation data");
     await trainer.close();
   });
 

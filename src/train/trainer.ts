@@ -114,7 +114,13 @@ export class Trainer {
   /** Metrics of the current adapter on labelled data; default: the validation data. */
   async evaluate(data?: DataSource): Promise<Metrics> {
     const { base, options, validation } = this.#prepared;
-    if (data === undefined) return this.#evaluator.evaluate(validation);
+    if (data === undefined) {
+      if (validation.length > 0) return this.#evaluator.evaluate(validation);
+      throw new LowrankError(
+        "usage",
+        "evaluate: there is no validation data. Pass data to evaluate.",
+      );
+    }
     const table = await toTable(data);
     const { examples } = this.task.readExamples(table, base.encoder, options);
     return this.#evaluator.evaluate(examples);
