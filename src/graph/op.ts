@@ -60,6 +60,9 @@ interface OpBase<A extends object> {
   readonly samples: readonly Sample<A>[];
   /** Each element of the result depends on the elements at its place in the (broadcast) inputs. */
   readonly elementwise?: true;
+  /** Each row (along the last axis) of the result depends on the same row of the inputs, and on
+   * inputs without rows (vectors, scalars). */
+  readonly rowwise?: true;
 }
 
 /** An op that stands for itself: it must say how it is differentiated and how it is lowered. */

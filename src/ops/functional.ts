@@ -37,6 +37,7 @@ const sameType: CompositeOp<any>["infer"] = ([x]) => [{ dtype: x!.dtype, shape: 
 
 export const softmaxOp: CompositeOp<None> = {
   kind: "composite",
+  rowwise: true,
   name: "softmax",
   infer: sameType,
   decompose: ([x]) => {
@@ -51,6 +52,7 @@ export const softmaxOp: CompositeOp<None> = {
 /** dx = y · (g - Σ g·y) */
 export const softmaxGradOp: CompositeOp<None> = {
   kind: "composite",
+  rowwise: true,
   name: "softmaxGrad",
   infer: sameType,
   decompose: ([g, y]) => {
@@ -73,6 +75,7 @@ export const softmax = (x: Tensor): Tensor => applyOne(softmaxOp, [x], NONE);
 
 export const logSoftmaxOp: CompositeOp<None> = {
   kind: "composite",
+  rowwise: true,
   name: "logSoftmax",
   infer: sameType,
   decompose: ([x]) => {
@@ -175,6 +178,7 @@ export interface LayerNormAttrs {
 /** Outputs y, and the mean and 1/√(variance + eps) of each row for the gradient. */
 export const layerNormOp: CompositeOp<LayerNormAttrs> = {
   kind: "composite",
+  rowwise: true,
   name: "layerNorm",
   infer: ([x, weight, bias]) => {
     const width = dimension(x!.shape, -1);
@@ -231,6 +235,7 @@ export const layerNormOp: CompositeOp<LayerNormAttrs> = {
 /** dx = σ⁻¹·(ĝ - mean(ĝ) - x̂·mean(ĝ·x̂)) with ĝ = g·weight and x̂ the normalized x. */
 export const layerNormGradOp: CompositeOp<None> = {
   kind: "composite",
+  rowwise: true,
   name: "layerNormGrad",
   infer: sameType,
   decompose: ([g, x, weight, mu, inverse]) => {

@@ -1,7 +1,8 @@
 /** @file Primitives that move elements without computing: reshape, transpose, broadcast, slice,
  * pad, concat. */
 import { LowrankError } from "../errors.ts";
-import { applyOne, type Tensor } from "../graph/node.ts";
+import { scalar } from "../graph/leaves.ts";
+import { apply, applyOne, type Tensor } from "../graph/node.ts";
 import type { OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import {
   broadcastShapes,
@@ -144,10 +145,46 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
   return applyOne(sliceOp, [x], { axis: normalized, start, end });
 }
 
+export interface SplitAttrs {
+  readonly axis: number;
+  readonly parts: number;
+}
+
+export const splitOp: PrimitiveOp<SplitAttrs> = {
+  kind: "primitive",
+  name: "split",
+  infer: ([x], { axis, parts }) => {
+    const size = x!.shape[axis]! / parts;
+    if (!Number.isInteger(size)) {
+      throw new LowrankError(
+        "graph",
+        `split: axis ${axis} of ${formatShape(x!.shape)} does not divide into ${parts} parts.`,
+      );
+    }
+    return Array.from({ length: parts }, () => ({
+      dtype: x!.dtype,
+      shape: x!.shape.with(axis, size),
+    }));
+  },
+  vjp: (node, cotangents) => {
+    if (cotangents.every((g) => g === undefined)) return [undefined];
+    const whole = cotangents.map((g, i) => g ?? broadcastTo(scalar(0), node.outputs[i]!.shape));
+    return [concat(whole, node.attrs.axis)];
+  },
+  lower: (builder, inputs, { attrs }) =>
+    builder.node(
+      "Split",
+      inputs,
+      { axis: attrs.axis, num_outputs: attrs.parts },
+      { outputs: attrs.parts },
+    ),
+  samples: [{ inputs: [{ dtype: "float32", shape: [2, 6, 2] }], attrs: { axis: 1, parts: 3 } }],
+};
+
 /** Cut an axis into equal parts. */
-export function split(x: Tensor, parts: number, axis: number): Tensor[] {
-  const size = x.shape.at(axis)! / parts;
-  return Array.from({ length: parts }, (_, i) => slice(x, axis, i * size, (i + 1) * size));
+export function split(x: Tensor, parts: number, axis: number): readonly Tensor[] {
+  if (parts === 1) return [x];
+  return apply(splitOp, [x], { axis: normalizeAxis("split", axis, x.shape.length), parts });
 }
 
 export interface PadAttrs {

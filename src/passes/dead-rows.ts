@@ -6,7 +6,7 @@
 import { countUses, rewrite, topologicalOrder, type Graph } from "../graph/graph.ts";
 import { makeNode, type Node, type Tensor } from "../graph/node.ts";
 import { sameShape } from "../graph/shape.ts";
-import { sliceOp, slice, reshape, reshapeOp, transposeOp } from "../ops/movement.ts";
+import { sliceOp, slice, reshape, reshapeOp, splitOp, transposeOp } from "../ops/movement.ts";
 import { takeRows, takeRowsOp } from "../ops/indexing.ts";
 import { matmulOp, type MatmulAttrs } from "../ops/matmul.ts";
 import { layerNormOp, logSoftmaxOp, softmaxOp } from "../ops/functional.ts";
@@ -121,7 +121,7 @@ function operandAxes(node: Node, axis: number): OperandAxes | undefined {
   if (op === transposeOp) return [attrs.permutation[axis]];
   if (op === matmulOp) return matmulOperands(node, axis);
   if (op === reshapeOp) return reshapeOperand(inputs[0]!, shape, axis);
-  if (op === sliceOp) return attrs.axis === axis ? undefined : [axis];
+  if (op === sliceOp || op === splitOp) return attrs.axis === axis ? undefined : [axis];
   return undefined;
 }
 

@@ -6,10 +6,12 @@
 import { expandComposites } from "../autodiff/expand.ts";
 import type { Graph } from "../graph/graph.ts";
 import { cse } from "./cse.ts";
+import { flatten } from "./flatten.ts";
 import { fold } from "./fold.ts";
 import { fuseGemm } from "./fuse.ts";
+import { tile } from "./tile.ts";
 
-export const PASSES = ["fold", "cse", "fuse", "dead-rows"] as const;
+export const PASSES = ["fold", "cse", "fuse", "flatten", "tile", "dead-rows"] as const;
 export type PassName = (typeof PASSES)[number];
 
 export interface OptimizeOptions {
@@ -36,6 +38,10 @@ export function optimize(graph: Graph, options: OptimizeOptions = {}): Graph {
     if (enabled("fold")) run("fold", fold);
     if (enabled("cse")) run("cse", cse);
     if (enabled("fuse")) run("fuse", fuseGemm);
+    if (enabled("flatten")) run("flatten", flatten);
   }
+  if (enabled("fold")) run("fold", fold);
+  if (enabled("cse")) run("cse", cse);
+  if (enabled("tile")) run("tile", tile);
   return current;
 }

@@ -58,7 +58,7 @@ export class Engine {
 
   /** Start an engine. Throws LowrankError("runtime") when the device is not available. */
   static async start(options: Partial<EngineOptions> = {}): Promise<Engine> {
-    const engine = new Engine({ device: options.device ?? "cpu", threads: options.threads ?? 0 });
+    const engine = new Engine({ device: "cpu", threads: 0, ...options });
     try {
       await engine.#request("start", engine.options);
     } catch (error) {

@@ -8,6 +8,8 @@ export interface EngineOptions {
   readonly device: Device;
   /** Threads of one operator; 0: one per physical core. */
   readonly threads: number;
+  /** Write ONNX Runtime's profile of every program to files with this prefix. */
+  readonly profile?: string;
 }
 
 /** A tensor with its values, as it crosses the border (the buffer is transferred). */

@@ -10,8 +10,8 @@ import type { Parameter } from "../nn/parameter.ts";
 import { concat, reshape, slice } from "../ops/movement.ts";
 import type { Engine } from "../runtime/engine.ts";
 
-/** Elements after which a bucket is full: a few times what fits the caches. */
-const BUCKET_ELEMENTS = 4_000_000;
+/** Elements after which a bucket is full: the dozen passes over it then stay in the processor's caches. */
+const BUCKET_ELEMENTS = 131_072;
 
 export interface Member {
   readonly name: string;
