@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -180,6 +181,23 @@ describe("output directory", () => {
     expect((await failure(Predictor.load(output))).message).toContain(
       "looked for in /nowhere/model",
     );
+  });
+
+  it("finds its base model after both have moved together", async () => {
+    const before = join(root, "before");
+    await writeTinyModel(join(before, "model"), { family: "gpt2" });
+    const output = join(before, "runs", "out");
+    const trainer = await Trainer.create(
+      options({ model: join(before, "model"), output, steps: 1 }),
+    );
+    await trainer.train();
+    await trainer.close();
+    const after = join(root, "after");
+    renameSync(before, after);
+    const predictor = await Predictor.load(join(after, "runs", "out"), { threads: 1 });
+    expect(predictor.baseModel).toBe(join(after, "model"));
+    expect(await predictor.predict([])).toEqual([]);
+    await predictor.close();
   });
 
   it("is refused before training when it exists, and left alone on failure", async () => {

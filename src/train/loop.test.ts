@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest";
+import { countSteps, isBetter } from "./loop.ts";
+import { trainOptions } from "./options.ts";
+
+const metrics = (loss: number, accuracy: number) => ({ scalars: { loss, accuracy }, details: {} });
+
+describe("isBetter", () => {
+  it("takes the higher scalar, of equal ones the lower loss", () => {
+    expect(isBetter(metrics(1, 0.9), undefined, "accuracy")).toBe(true);
+    expect(isBetter(metrics(2, 0.91), metrics(1, 0.9), "accuracy")).toBe(true);
+    expect(isBetter(metrics(1, 0.9), metrics(1, 0.9), "accuracy")).toBe(false);
+    expect(isBetter(metrics(0.5, 0.9), metrics(1, 0.9), "accuracy")).toBe(true);
+    expect(isBetter(metrics(0.5, 0.8), metrics(1, 0.9), "accuracy")).toBe(false);
+  });
+
+  it("takes the lower loss when asked to, and refuses unknown metrics", () => {
+    expect(isBetter(metrics(0.5, 0.8), metrics(1, 0.9), "loss")).toBe(true);
+    expect(() => isBetter(metrics(1, 1), undefined, "f2")).toThrow(
+      'bestMetric: there is no metric "f2". Metrics: loss, accuracy.',
+    );
+  });
+});
+
+function steps(examples: number, more: object) {
+  return countSteps(examples, trainOptions({ model: "m", data: "d.csv", ...more }));
+}
+
+describe("countSteps", () => {
+  it("counts batches, then groups of them; a short last one counts", () => {
+    expect(steps(940, {})).toEqual({ perEpoch: 118, total: 354 });
+    expect(steps(17, { gradientAccumulation: 2, epochs: 1 })).toEqual({ perEpoch: 2, total: 2 });
+    expect(steps(17, { epochs: 0.1 })).toEqual({ perEpoch: 3, total: 1 });
+    expect(steps(17, { steps: 10 })).toEqual({ perEpoch: 3, total: 10 });
+  });
+});
