@@ -11,6 +11,11 @@ const lora = loraConfigSchema.shape;
 const count = z.number().int().positive();
 const ratio = z.number().min(0).lt(1);
 
+/** Tried with all-MiniLM-L6 on 1,045 SMS, one run each, accuracy on 300 others: two epochs at 2e-4 97.0 %,
+ * at 5e-4 98.0 %, at 2e-3 94.3 % with a restless training loss; three epochs at 5e-4 97.3 % (940 SMS), at
+ * 1e-3 98.0 % with spikes of the loss. A point is three texts: these tell stable from unstable, not more. */
+const DEFAULT_LEARNING_RATE = 5e-4;
+
 /** LoRA's options. Rank, alpha and targets have other defaults than PEFT: they fit small models with
  * little data. */
 const loraOptions = {
@@ -75,7 +80,11 @@ export const trainOptionsSchema = z.strictObject({
   steps: count.optional().describe("Optimizer steps to make, instead of epochs"),
   batchSize: count.default(8).describe("Examples computed together"),
   gradientAccumulation: count.default(1).describe("Batches that make one optimizer step"),
-  learningRate: z.number().positive().default(1e-3).describe("Highest learning rate"),
+  learningRate: z
+    .number()
+    .positive()
+    .default(DEFAULT_LEARNING_RATE)
+    .describe("Highest learning rate"),
   schedule: z
     .enum(SCHEDULES)
     .default("linear")
