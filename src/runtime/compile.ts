@@ -4,11 +4,17 @@ import { lower } from "../onnx/lower.ts";
 import { optimize, type OptimizeOptions } from "../passes/optimize.ts";
 import type { Engine, Program } from "./engine.ts";
 
-export function compile(
+export interface CompileOptions extends OptimizeOptions {
+  /** Called with the optimized graph, before it is lowered. */
+  readonly onGraph?: (graph: Graph) => void;
+}
+
+export async function compile(
   engine: Engine,
   graph: Graph,
-  options: OptimizeOptions = {},
+  options: CompileOptions = {},
 ): Promise<Program> {
   const optimized = optimize(graph, options);
+  options.onGraph?.(optimized);
   return engine.compile(lower(optimized, { contrib: engine.options.device !== "webgpu" }));
 }

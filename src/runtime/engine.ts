@@ -42,6 +42,8 @@ interface Pending {
 /** ONNX Runtime in a thread of its own, with a store of named tensors. Close it when done. */
 export class Engine {
   readonly options: EngineOptions;
+  /** ONNX Runtime's version, once started. */
+  version = "";
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
@@ -60,7 +62,8 @@ export class Engine {
   static async start(options: Partial<EngineOptions> = {}): Promise<Engine> {
     const engine = new Engine({ device: "cpu", threads: 0, ...options });
     try {
-      await engine.#request("start", engine.options);
+      const { version } = await engine.#request("start", engine.options);
+      engine.version = version;
     } catch (error) {
       await engine.close();
       throw error;

@@ -12,7 +12,7 @@ import { adapterConfig, loadBase, setDropout, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
 import { adapterSizeBytes, checkFreeSpace } from "./output.ts";
-import { Stepper } from "./stepper.ts";
+import { Stepper, type StepperOptions } from "./stepper.ts";
 
 /** The options of a run; data may be rows in memory. */
 export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> & {
@@ -81,11 +81,14 @@ function checkBestMetric(task: Task, { bestMetric }: TrainOptions): void {
   );
 }
 
+/** What the caller wants to see of a run beside its events. */
+export type Hooks = Pick<StepperOptions, "onGraph">;
+
 /** Start an engine with the model's weights and the optimizer's state. */
-export async function startEngine({
-  options,
-  base,
-}: Prepared): Promise<{ engine: Engine; stepper: Stepper }> {
+export async function startEngine(
+  { options, base }: Prepared,
+  hooks: Hooks = {},
+): Promise<{ engine: Engine; stepper: Stepper }> {
   const { device, threads, weightDecay, maxGradNorm, seed } = options;
   const engine = await Engine.start({ device, threads });
   try {
@@ -94,6 +97,7 @@ export async function startEngine({
       weightDecay,
       ...(maxGradNorm === 0 ? {} : { maxGradNorm }),
       seed,
+      ...hooks,
     });
     return { engine, stepper };
   } catch (error) {

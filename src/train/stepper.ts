@@ -7,8 +7,7 @@ import type { Module } from "../nn/module.ts";
 import { fromArray } from "../nn/init.ts";
 import { LowrankError } from "../errors.ts";
 import { biasCorrections } from "../optim/adamw.ts";
-import type { OptimizeOptions } from "../passes/optimize.ts";
-import { compile } from "../runtime/compile.ts";
+import { compile, type CompileOptions } from "../runtime/compile.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { buildStep, STEP_INPUTS, type StepKind, type StepOptions } from "./step.ts";
@@ -31,7 +30,7 @@ export interface StepResult {
   readonly gradNorm: number;
 }
 
-export interface StepperOptions extends StepOptions, Pick<OptimizeOptions, "passes"> {
+export interface StepperOptions extends StepOptions, Pick<CompileOptions, "passes" | "onGraph"> {
   /** Of dropout and of parameters that are initialised at random. */
   readonly seed: number;
 }
@@ -147,8 +146,8 @@ export class Stepper {
   }
 
   async #compileNew(batch: MicroBatch, kind: StepKind): Promise<CompiledStep> {
-    const { passes } = this.#options;
-    const optimize = passes ? { passes } : {};
+    const { passes, onGraph } = this.#options;
+    const optimize = { ...(passes ? { passes } : {}), ...(onGraph ? { onGraph } : {}) };
     const { graph, updates } = buildStep(
       this.#model,
       this.#buckets,

@@ -12,11 +12,11 @@ import type { Listener, StartedEvent, TrainingEvent, TrainResult } from "./event
 import { jsonLines, METRICS_FILE } from "./listeners/jsonl.ts";
 import { countSteps, DivergedError, epochBatches, runLoop } from "./loop.ts";
 import { adapterSizeBytes, writeAdapterDirectory, type AdapterContents } from "./output.ts";
-import { prepare, startEngine, type Prepared, type TrainerOptions } from "./prepare.ts";
+import { prepare, startEngine, type Hooks, type Prepared, type TrainerOptions } from "./prepare.ts";
 import type { Stepper } from "./stepper.ts";
 
 export type { DataRows, DataSource } from "./data.ts";
-export type { TrainerOptions } from "./prepare.ts";
+export type { Hooks, TrainerOptions } from "./prepare.ts";
 
 /**
  * Trains an adapter:
@@ -60,14 +60,15 @@ export class Trainer {
   }
 
   /** Check the options and load data, tokenizer and model. Throws LowrankError before anything is
-   * trained or written: also when `output` exists. */
-  static async create(options: TrainerOptions): Promise<Trainer> {
+   * trained or written: also when `output` exists. `hooks.onGraph` gets the graph of every step that is
+   * compiled. */
+  static async create(options: TrainerOptions, hooks: Hooks = {}): Promise<Trainer> {
     const { output: directory, overwrite = false } = options;
     const output =
       directory === undefined ? undefined : await createOutputDirectory(directory, { overwrite });
     try {
       const prepared = await prepare(options, output);
-      return new Trainer(prepared, await startEngine(prepared), output);
+      return new Trainer(prepared, await startEngine(prepared, hooks), output);
     } catch (error) {
       await output?.discard();
       throw error;
