@@ -1,5 +1,6 @@
 /** @file Running training steps: compiles a step's graph once per batch shape, feeds it, and keeps count
  * of the steps. The model's parameters and the optimizer state live in the engine. */
+import type { Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/node.ts";
 import { loadParameters } from "../nn/bind.ts";
 import { RANDOM_KEY } from "../nn/layers.ts";
@@ -7,7 +8,8 @@ import type { Module } from "../nn/module.ts";
 import { fromArray } from "../nn/init.ts";
 import { LowrankError } from "../errors.ts";
 import { biasCorrections } from "../optim/adamw.ts";
-import { compile, type CompileOptions } from "../runtime/compile.ts";
+import type { OptimizeOptions } from "../passes/optimize.ts";
+import { compile } from "../runtime/compile.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { buildStep, STEP_INPUTS, type StepKind, type StepOptions } from "./step.ts";
@@ -30,7 +32,9 @@ export interface StepResult {
   readonly gradNorm: number;
 }
 
-export interface StepperOptions extends StepOptions, Pick<CompileOptions, "passes" | "onGraph"> {
+export interface StepperOptions extends StepOptions, Pick<OptimizeOptions, "passes"> {
+  /** Called with the optimized graph of every step that is compiled. */
+  readonly onGraph?: (graph: Graph) => void;
   /** Of dropout and of parameters that are initialised at random. */
   readonly seed: number;
 }
@@ -147,7 +151,7 @@ export class Stepper {
 
   async #compileNew(batch: MicroBatch, kind: StepKind): Promise<CompiledStep> {
     const { passes, onGraph } = this.#options;
-    const optimize = { ...(passes ? { passes } : {}), ...(onGraph ? { onGraph } : {}) };
+    const optimize = passes ? { passes } : {};
     const { graph, updates } = buildStep(
       this.#model,
       this.#buckets,
@@ -157,7 +161,13 @@ export class Stepper {
       optimize,
     );
     if (!kind.update) await (this.#gradients ??= this.#prepareGradients());
-    return { program: await compile(this.#engine, graph, optimize), updates };
+    let optimized = graph;
+    const afterPass = (_: string, graph: Graph): void => {
+      optimized = graph;
+    };
+    const program = await compile(this.#engine, graph, { ...optimize, afterPass });
+    onGraph?.(optimized);
+    return { program, updates };
   }
 
   /** The vectors that hold gradients between micro-batches. */
