@@ -1,14 +1,17 @@
 /** @file From a graph to ONNX: walks the nodes in order and asks each op to emit itself. */
 import { LowrankError } from "../errors.ts";
-import { typedArray, type DType, type TypedArray } from "../graph/dtype.ts";
+import { ONNX_DTYPE, typedArray, type DType, type TypedArray } from "../graph/dtype.ts";
 import { topologicalOrder, type Graph } from "../graph/graph.ts";
 import { constantAttrs, inputAttrs } from "../graph/leaves.ts";
 import type { Tensor, TensorType } from "../graph/node.ts";
-import type { OnnxBuilder } from "../graph/op.ts";
+import type { OnnxAttribute, OnnxBuilder } from "../graph/op.ts";
 import { encodeModel, type OnnxInitializer, type OnnxNode } from "./model.ts";
+import type { Provider } from "./providers.ts";
 
 /** Prefix of computed values; "$" keeps them apart from the names of inputs and outputs. */
 const COMPUTED = "$v";
+
+const DTYPES = Object.keys(ONNX_DTYPE) as DType[];
 
 export interface OnnxModel {
   readonly bytes: Uint8Array;
@@ -17,21 +20,35 @@ export interface OnnxModel {
 }
 
 export interface LowerOptions {
-  /** The provider has the contrib operators (`com.microsoft`): true for the CPU. */
-  readonly contrib: boolean;
+  readonly provider: Provider;
+  /** Let ONNX Runtime compute on the CPU what the provider does not run. Default: an error. */
+  readonly allowFallback?: boolean;
 }
 
-/** Lower a graph whose composites are expanded, except those with a lowering of their own. */
-export function lower(graph: Graph, { contrib }: LowerOptions): OnnxModel {
+/** Lower a graph whose composites are expanded, except those with a lowering of their own. Throws
+ * LowrankError("runtime") when an op comes down to an operator that the provider does not run. */
+export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): OnnxModel {
   const nodes: OnnxNode[] = [];
   const initializers = new InitializerPool();
+  const dtypes = new Map<string, DType>();
   let counter = 0;
+  let lowered = "";
   const builder: OnnxBuilder = {
-    contrib,
-    constant: (dtype, shape, values) => initializers.name(dtype, shape, values),
+    runs: (operator, dtype) => provider.runs(operator, dtype),
+    constant(dtype, shape, values) {
+      const name = initializers.name(dtype, shape, values);
+      dtypes.set(name, dtype);
+      return name;
+    },
     node(opType, inputs, attributes = {}, { domain = "", outputs = 1 } = {}) {
       const names = Array.from({ length: outputs }, () => `${COMPUTED}${counter++}`);
       nodes.push({ opType, domain, inputs, outputs: names, attributes } as OnnxNode);
+      const dtype = dtypes.get(inputs[opType === "Where" ? 1 : 0]!)!;
+      const operator = domain === "" ? opType : `${domain}.${opType}`;
+      if (!allowFallback && !provider.runs(operator, dtype)) {
+        throw notRun(lowered, operator, dtype, provider);
+      }
+      for (const name of names) dtypes.set(name, resultType(opType, attributes, dtype));
       return names;
     },
   };
@@ -39,14 +56,16 @@ export function lower(graph: Graph, { contrib }: LowerOptions): OnnxModel {
   const inputs: Record<string, TensorType> = {};
   const values = new Map<Tensor, string>();
   for (const node of topologicalOrder(Object.values(graph.outputs))) {
+    lowered = node.op.name;
     const fed = inputAttrs(node);
     const constant = constantAttrs(node);
     if (fed) {
       inputs[fed.name] = { dtype: fed.dtype, shape: fed.shape };
+      dtypes.set(fed.name, fed.dtype);
       values.set(node.outputs[0]!, fed.name);
     } else if (constant) {
       const { dtype, shape, values: data } = constant;
-      values.set(node.outputs[0]!, initializers.name(dtype, shape, data));
+      values.set(node.outputs[0]!, builder.constant(dtype, shape, data));
     } else if (node.op.kind === "leaf" || node.op.lower === undefined) {
       throw new LowrankError(
         "graph",
@@ -80,6 +99,27 @@ export function lower(graph: Graph, { contrib }: LowerOptions): OnnxModel {
   return { bytes, inputs, outputs };
 }
 
+function notRun(op: string, operator: string, dtype: DType, { name }: Provider): LowrankError {
+  return new LowrankError(
+    "runtime",
+    `${op}: ONNX Runtime's provider "${name}" does not run ${operator} on ${dtype}, and a fallback to the CPU ` +
+      `would be slow. Use another device, or allow the fallback.`,
+  );
+}
+
+const COMPARISONS: readonly string[] = ["Equal", "Greater", "GreaterOrEqual", "Less"];
+
+/** The type of what an operator returns, for those that lowerings use. */
+function resultType(
+  opType: string,
+  attributes: Readonly<Record<string, OnnxAttribute>>,
+  dtype: DType,
+): DType {
+  if (COMPARISONS.includes(opType)) return "bool";
+  if (opType !== "Cast") return dtype;
+  return DTYPES.find((candidate) => ONNX_DTYPE[candidate] === attributes["to"])!;
+}
+
 function identity(from: string, to: string): OnnxNode {
   return { opType: "Identity", domain: "", inputs: [from], outputs: [to], attributes: {} };
 }
@@ -89,20 +129,21 @@ function renameValues(node: OnnxNode, names: ReadonlyMap<string, string>): OnnxN
   return { ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) };
 }
 
+/** Initializers up to this size are compared, and equal ones stored once. */
+const MAX_SHARED_VALUES = 64;
+
 class InitializerPool {
   readonly all: OnnxInitializer[] = [];
   readonly #names = new Map<string, string>();
 
   name(dtype: DType, shape: readonly number[], values: readonly number[] | TypedArray): string {
     const data = Array.isArray(values) ? typedArray(dtype, values) : (values as TypedArray);
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    const key = `${dtype}${shape.join()}:${Buffer.from(bytes).toString("base64")}`;
-    let name = this.#names.get(key);
-    if (name === undefined) {
-      name = `$c${this.all.length}`;
-      this.#names.set(key, name);
-      this.all.push({ name, dtype, shape, values: data });
-    }
+    const key = data.length <= MAX_SHARED_VALUES ? `${dtype}[${shape}]${data}` : undefined;
+    const known = key === undefined ? undefined : this.#names.get(key);
+    if (known !== undefined) return known;
+    const name = `$c${this.all.length}`;
+    if (key !== undefined) this.#names.set(key, name);
+    this.all.push({ name, dtype, shape, values: data });
     return name;
   }
 }

@@ -84,6 +84,7 @@ export const logSoftmaxOp: CompositeOp<None> = {
   },
   vjp: (node, [g]) => [g && sub(g, mul(softmax(node.inputs[0]!), sum(g, LAST)))],
   lower: (builder, inputs) => builder.node("LogSoftmax", inputs, { axis: -1 }),
+  needs: "LogSoftmax",
   samples: [{ inputs: [{ dtype: "float32", shape: [2, 3, 5] }], attrs: NONE }],
 };
 
@@ -121,18 +122,13 @@ export const geluOp: CompositeOp<GeluAttrs> = {
   infer: sameType,
   decompose: ([x], { approximate }) => [mul(x!, geluGate(x!, approximate))],
   vjp: (node, [g]) => [g && applyOne(geluGradOp, [g, node.inputs[0]!], node.attrs)],
-  lower: (builder, inputs, { attrs }) => {
-    if (!builder.contrib)
-      return builder.node("Gelu", inputs, {
-        approximate: attrs.approximate === "erf" ? "none" : "tanh",
-      });
-    return builder.node(
+  lower: (builder, inputs, { attrs }) =>
+    builder.node(
       attrs.approximate === "erf" ? "Gelu" : "FastGelu",
       inputs,
       {},
       { domain: "com.microsoft" },
-    );
-  },
+    ),
   samples: GELU_SAMPLES.map((attrs) => ({ inputs: [{ dtype: "float32", shape: [3, 4] }], attrs })),
 };
 
@@ -144,11 +140,12 @@ export const geluGradOp: CompositeOp<GeluAttrs> = {
   name: "geluGrad",
   infer: sameType,
   decompose: ([g, x], { approximate }) => {
-    const gate = geluGate(x!, approximate);
     if (approximate === "erf") {
-      const density = mul(exp(mul(mul(x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-      return [mul(g!, add(gate, mul(x!, density)))];
+      // ½ stays outside, where it joins the scale factor of the product that follows.
+      const density = mul(mul(x!, exp(mul(mul(x!, x!), -0.5))), SQRT_2_OVER_PI);
+      return [mul(mul(g!, add(add(erf(mul(x!, Math.SQRT1_2)), density), 1)), 0.5)];
     }
+    const gate = geluGate(x!, approximate);
     const y = mul(x!, gate);
     return [mul(g!, add(gate, mul(sub(y, mul(y, gate)), geluSlope(x!, 3))))];
   },

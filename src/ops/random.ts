@@ -13,7 +13,7 @@ import { applyOne, type Tensor } from "../graph/node.ts";
 import type { OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import { dimension, sizeOf, type Shape } from "../graph/shape.ts";
 import { scalar } from "../graph/leaves.ts";
-import { less, mul, where } from "./elementwise.ts";
+import { cast, less, mul } from "./elementwise.ts";
 import { reshape, slice } from "./movement.ts";
 
 const MASK = 0xffffffff;
@@ -137,5 +137,6 @@ export function dropout(x: Tensor, { probability, key, place }: DropoutOptions):
   if (probability === 0) return x;
   const threshold = Math.round((1 - probability) * 2 ** 32) - 2 ** 31;
   const kept = less(randomBits(key, place, x.shape), scalar(threshold, "int32"));
-  return mul(where(kept, x, 0), 1 / (1 - probability));
+  // The mask is made once, scale included, and multiplies forwards and backwards: faster than Where.
+  return mul(x, mul(cast(kept, "float32"), 1 / (1 - probability)));
 }

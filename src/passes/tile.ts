@@ -23,6 +23,7 @@ interface Chain {
 
 export function tile(graph: Graph): Graph {
   const order = topologicalOrder(Object.values(graph.outputs));
+  if (!order.some((node) => bytesOf(node) >= MIN_TENSOR_BYTES && isTileable(node))) return graph;
   const chains = findChains(order).filter(
     ({ nodes }) =>
       [...nodes].filter((node) => bytesOf(node) >= MIN_TENSOR_BYTES).length >= MIN_CHAIN,
