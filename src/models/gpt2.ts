@@ -13,7 +13,6 @@ import { activation, Conv1D, Dropout, Embedding, LayerNorm, Linear } from "../nn
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
-import { linear } from "../ops/functional.ts";
 import { positions } from "./embeddings.ts";
 import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
 import { lastToken } from "./pooling.ts";
@@ -139,18 +138,20 @@ export class GPT2Model extends Module {
 
 export class GPT2LMHeadModel extends Module {
   transformer: GPT2Model;
-  /** The output weights are those of the token embedding, without what an adapter adds to it. */
-  readonly #outputWeight: Tensor;
+  /** Shares the token embedding's weight, without what an adapter adds to that. */
+  lm_head: Layer;
 
   constructor(config: GPT2Config) {
     super();
     this.transformer = new GPT2Model(config);
-    this.#outputWeight = this.transformer.wte.weight;
+    const head = new Linear(config.n_embd, config.vocab_size, { bias: false });
+    head.weight = this.transformer.wte.weight;
+    this.lm_head = head;
   }
 
   /** → logits [B, T, V] */
   forward(inputs: ModelInputs): Tensor {
-    return linear(this.transformer.forward(inputs), this.#outputWeight);
+    return this.lm_head.forward(this.transformer.forward(inputs));
   }
 }
 
@@ -181,7 +182,7 @@ export const gpt2: ModelFamily<GPT2Config> = {
     CAUSAL_LM: (config) => new GPT2LMHeadModel(config),
   },
   baseModelPrefix: "transformer",
-  headModules: ["score"],
+  headModules: ["score", "lm_head"],
   loraTargets: ["c_attn"],
   limits: (config) => ({
     maxLength: config.n_positions,

@@ -115,7 +115,7 @@ export class LayerNorm extends Module {
 
   override extraRepr(): string {
     const width = dimension(this.weight.shape, 0);
-    return `(${width},), eps=${pythonNumber(this.eps)}, elementwise_affine=True`;
+    return `(${width},), eps=${pythonNumber(this.eps)}, elementwise_affine=True, bias=True`;
   }
 }
 
