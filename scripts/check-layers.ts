@@ -30,7 +30,7 @@ const FOUNDATION = ["errors.ts", "version.ts", "random.ts"] as const;
 /** The package's entry: imports anything, and nothing imports it. */
 const ENTRY = "index.ts";
 /** Formats and storage know nothing about computation: these import the foundation only. */
-const STANDALONE: readonly string[] = ["io", "text", "data"];
+const STANDALONE: ReadonlySet<string> = new Set(["io", "text", "data"]);
 /** Packages that one folder alone may import. */
 const OWNED_PACKAGES: readonly { pattern: RegExp; owner: string }[] = [
   { pattern: /^onnxruntime-/, owner: "runtime" },
@@ -48,7 +48,7 @@ export function layerProblem(source: string, target: string): string | undefined
   if (to === undefined) return `${target} is not in the list of layers`;
   if (to > from) return `${source} lies below ${target}`;
   const isFoundation = (FOUNDATION as readonly string[]).includes(target);
-  if (STANDALONE.includes(source) && !isFoundation) return `${source} stands alone`;
+  if (STANDALONE.has(source) && !isFoundation) return `${source} stands alone`;
   return undefined;
 }
 

@@ -14,7 +14,12 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
 };
 
 /** Everything that may ship besides what is compiled. */
-const PLAIN_FILES = ["package.json", "README.md", "LICENSE", "CHANGELOG.md"];
+const PLAIN_FILES: ReadonlySet<string> = new Set([
+  "package.json",
+  "README.md",
+  "LICENSE",
+  "CHANGELOG.md",
+]);
 const COMPILED = /^dist\/(.+?)(\.js|\.d\.ts)$/;
 
 function run(command: string, args: readonly string[], cwd: string): string {
@@ -47,7 +52,7 @@ function pack(directory: string): { tarball: string; files: string[] } {
 /** Files that should not ship: tests, and what no source file stands behind. */
 export function strayFiles(files: readonly string[]): string[] {
   return files.filter((file) => {
-    if (PLAIN_FILES.includes(file)) return false;
+    if (PLAIN_FILES.has(file)) return false;
     const source = COMPILED.exec(file)?.[1];
     return (
       source === undefined ||
