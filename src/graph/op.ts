@@ -36,8 +36,8 @@ export interface OnnxBuilder {
   ): readonly string[];
   /** An initializer; equal ones are shared. */
   constant(dtype: DType, shape: readonly number[], values: readonly number[] | TypedArray): string;
-  /** True when the target provider has kernels of the contrib domain `com.microsoft`. */
-  readonly contrib: boolean;
+  /** Whether the target provider has a kernel for an operator on data of a type (onnx/providers.ts). */
+  runs(operator: string, dtype: DType): boolean;
 }
 
 /** Input types and attributes that exercise an op in the generic tests. */
@@ -84,6 +84,9 @@ export interface CompositeOp<A extends object = object> extends OpBase<A> {
   decompose(inputs: readonly Tensor[], attrs: A): readonly Tensor[];
   readonly vjp?: Vjp<A> | "not differentiable";
   readonly lower?: Lower<A>;
+  /** An ONNX operator that `lower` cannot do without, on float32: where a provider has none, the op is
+   * expanded. */
+  readonly needs?: string;
 }
 
 /** A leaf: an input of the graph, a constant, or a module's parameter. */

@@ -67,11 +67,9 @@ export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
   vjp: (node, [g]) => [g && gather(g, node.inputs[1]!), undefined],
   lower: (builder, [updates, index], { inputs, outputs }) => {
     const { shape } = outputs[0]!;
-    const [int64Index] = builder.node("Cast", [index!], { to: ONNX_DTYPE.int64 });
-    const [column] = builder.node("Reshape", [
-      int64Index!,
-      builder.constant("int64", [2], [-1, 1]),
-    ]);
+    // A column first, then int64: the WebGPU provider reshapes int32 only.
+    const [rows] = builder.node("Reshape", [index!, builder.constant("int64", [2], [-1, 1])]);
+    const [column] = builder.node("Cast", [rows!], { to: ONNX_DTYPE.int64 });
     const [zeros] = builder.node("Expand", [
       builder.constant(inputs[0]!.dtype, [], [0]),
       builder.constant("int64", [shape.length], shape),

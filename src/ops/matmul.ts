@@ -157,7 +157,7 @@ function lowerBatched(
   bRank: number,
 ): string {
   if (!transposeA && !transposeB && alpha === 1) return builder.node("MatMul", [a, b])[0]!;
-  if (builder.contrib) {
+  if (builder.runs("com.microsoft.FusedMatMul", "float32")) {
     const attributes = {
       ...(alpha === 1 ? {} : { alpha: { float: alpha } }),
       ...(transposeA ? { transA: 1 } : {}),

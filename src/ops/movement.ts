@@ -126,15 +126,20 @@ export const sliceOp: PrimitiveOp<SliceAttrs> = {
     const { axis, start, end } = node.attrs;
     return [g && pad(g, axis, start, node.inputs[0]!.shape[axis]! - end)];
   },
-  lower: (builder, [x], { attrs }) =>
-    builder.node("Slice", [
-      x!,
-      int64(builder, [attrs.start]),
-      int64(builder, [attrs.end]),
-      int64(builder, [attrs.axis]),
-    ]),
+  lower: (builder, [x], { attrs: { axis, start, end }, inputs }) => {
+    if (builder.runs("Slice", inputs[0]!.dtype)) {
+      const [starts, ends, axes] = [start, end, axis].map((at) => int64(builder, [at]));
+      return builder.node("Slice", [x!, starts!, ends!, axes!]);
+    }
+    const places = Int32Array.from({ length: end - start }, (_, i) => start + i);
+    return builder.node("Gather", [x!, builder.constant("int32", [end - start], places)], { axis });
+  },
   samples: [
     { inputs: [{ dtype: "float32", shape: [2, 5, 3] }], attrs: { axis: 1, start: 1, end: 4 } },
+    {
+      inputs: [{ dtype: "int32", shape: [2, 3], values: [1, 2, 3, 4, 5, 6] }],
+      attrs: { axis: 1, start: 1, end: 3 },
+    },
   ],
 };
 

@@ -4,7 +4,9 @@
  * profit from it. Dead code needs no pass: a graph is what its outputs reach.
  */
 import { expandComposites } from "../autodiff/expand.ts";
+import type { DType } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
+import type { CompositeOp } from "../graph/op.ts";
 import { cse } from "./cse.ts";
 import { flatten } from "./flatten.ts";
 import { fold } from "./fold.ts";
@@ -17,12 +19,14 @@ export type PassName = (typeof PASSES)[number];
 export interface OptimizeOptions {
   /** Default: all. What is left out changes speed, never results beyond rounding. */
   readonly passes?: readonly PassName[];
+  /** Whether the target runs an ONNX operator: composites that need another are expanded. */
+  readonly runs?: (operator: string, dtype: DType) => boolean;
   /** Called with the graph after each pass. */
   readonly afterPass?: (name: string, graph: Graph) => void;
 }
 
 export function optimize(graph: Graph, options: OptimizeOptions = {}): Graph {
-  const { passes = PASSES, afterPass = () => {} } = options;
+  const { passes = PASSES, runs = () => true, afterPass = () => {} } = options;
   let current = graph;
   const run = (name: string, pass: (graph: Graph) => Graph): void => {
     current = pass(current);
@@ -30,9 +34,9 @@ export function optimize(graph: Graph, options: OptimizeOptions = {}): Graph {
   };
   const enabled = (name: PassName): boolean => passes.includes(name);
 
-  run("expand", (g) =>
-    expandComposites(g, ({ op }) => op.kind === "composite" && !(enabled("fuse") && op.lower)),
-  );
+  const isLowered = (op: CompositeOp): boolean =>
+    enabled("fuse") && op.lower !== undefined && (!op.needs || runs(op.needs, "float32"));
+  run("expand", (g) => expandComposites(g, ({ op }) => op.kind === "composite" && !isLowered(op)));
   // Folding brings scale factors together for the fusion, and the fusion leaves new ones behind.
   for (let round = 0; round < 2; round++) {
     if (enabled("fold")) run("fold", fold);

@@ -1,7 +1,8 @@
 /** @file From a graph to a program of an engine: passes, ONNX, session. */
 import type { Graph } from "../graph/graph.ts";
 import { lower } from "../onnx/lower.ts";
-import { optimize, type OptimizeOptions } from "../passes/optimize.ts";
+import { provider } from "../onnx/providers.ts";
+import { optimize, PASSES, type OptimizeOptions } from "../passes/optimize.ts";
 import type { Engine, Program } from "./engine.ts";
 
 export interface CompileOptions extends OptimizeOptions {
@@ -12,9 +13,12 @@ export interface CompileOptions extends OptimizeOptions {
 export async function compile(
   engine: Engine,
   graph: Graph,
-  options: CompileOptions = {},
+  { passes = PASSES, onGraph, ...options }: CompileOptions = {},
 ): Promise<Program> {
-  const optimized = optimize(graph, options);
-  options.onGraph?.(optimized);
-  return engine.compile(lower(optimized, { contrib: engine.options.device !== "webgpu" }));
+  const target = provider(engine.device);
+  const useful = target.cachesRows ? passes : passes.filter((pass) => pass !== "tile");
+  const optimized = optimize(graph, { ...options, passes: useful, runs: target.runs });
+  onGraph?.(optimized);
+  const { allowFallback } = engine.options;
+  return engine.compile(lower(optimized, { provider: target, allowFallback }));
 }

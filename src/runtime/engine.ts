@@ -8,6 +8,7 @@ import type { OnnxModel } from "../onnx/lower.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { BYTES } from "../graph/dtype.ts";
 import type {
+  Device,
   EngineOptions,
   HostTensor,
   RequestMessage,
@@ -44,6 +45,8 @@ export class Engine {
   readonly options: EngineOptions;
   /** ONNX Runtime's version, once started. */
   version = "";
+  /** The provider that computes, once started: what "auto" came down to. */
+  device: Device = "cpu";
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
@@ -60,10 +63,13 @@ export class Engine {
 
   /** Start an engine. Throws LowrankError("runtime") when the device is not available. */
   static async start(options: Partial<EngineOptions> = {}): Promise<Engine> {
-    const engine = new Engine({ device: "cpu", threads: 0, ...options });
+    // A device chosen by itself should work, even if a little slower.
+    const allowFallback = options.device === "auto";
+    const engine = new Engine({ device: "cpu", allowFallback, threads: 0, ...options });
     try {
-      const { version } = await engine.#request("start", engine.options);
+      const { version, device } = await engine.#request("start", engine.options);
       engine.version = version;
+      engine.device = device;
     } catch (error) {
       await engine.close();
       throw error;

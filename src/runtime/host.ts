@@ -1,11 +1,14 @@
 /**
  * @file The side that owns ONNX Runtime: sessions, and a store of named tensors (weights, adapters,
  * optimizer state) that live as long as the engine. Runs in a worker thread, because a session blocks
- * its thread while it runs; the only importer of onnxruntime.
+ * its thread while it runs; the importer of onnxruntime, with
+ * installation.ts.
  */
 import * as ort from "onnxruntime-node";
 import { BYTES, zeros, type DType, type TypedArray } from "../graph/dtype.ts";
 import { sizeOf, type Shape } from "../graph/shape.ts";
+import { resolveDevice } from "./device.ts";
+import { installation } from "./installation.ts";
 import type {
   Device,
   EngineOptions,
@@ -34,11 +37,11 @@ type Handlers = {
   ) => Requests[N]["response"] | Promise<Requests[N]["response"]>;
 };
 
-/** Names of the providers in ONNX Runtime's terms. */
-const PROVIDERS: Readonly<Record<Device, string>> = { cpu: "cpu", webgpu: "webgpu", cuda: "cuda" };
+/** ONNX Runtime's options of a session, once the device is known. */
+type SessionSettings = Omit<EngineOptions, "device"> & { readonly device: Device };
 
 export function createHost(): Handlers {
-  let options: EngineOptions = { device: "cpu", threads: 0 };
+  let options: SessionSettings = { device: "cpu", allowFallback: false, threads: 0 };
   const programs = new Map<number, Program>();
   const store = new Map<string, Resident>();
   const views = new Map<string, View>();
@@ -64,19 +67,14 @@ export function createHost(): Handlers {
   };
 
   return {
-    start(request) {
-      options = request;
-      const available = ort.listSupportedBackends().map((backend) => backend.name);
-      if (!available.includes(PROVIDERS[request.device])) {
-        throw new Error(
-          `this build of ONNX Runtime has no provider "${request.device}" (it has: ${available.join(", ")})`,
-        );
-      }
-      return { version: ort.env.versions.node ?? ort.env.versions.common };
+    async start(request) {
+      const device = await resolveDevice(request.device, installation());
+      options = { ...request, device };
+      return { version: ort.env.versions.node ?? ort.env.versions.common, device };
     },
 
     async compile({ bytes, inputs }) {
-      const session = await ort.InferenceSession.create(bytes, sessionOptions(options));
+      const session = await createSession(bytes, options);
       programs.set(nextProgram, { session, inputs });
       return { program: nextProgram++ };
     },
@@ -144,14 +142,37 @@ function fetches(
   return result;
 }
 
+async function createSession(
+  bytes: Uint8Array,
+  settings: SessionSettings,
+): Promise<ort.InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(bytes, sessionOptions(settings));
+  } catch (error) {
+    if (!(error instanceof Error && error.message.includes(FALLBACK_REFUSED))) throw error;
+    throw new Error(
+      `device ${settings.device}: ONNX Runtime would compute a part of the graph on the CPU, which is slow. ` +
+        "Use another device, or allow the fallback.",
+      { cause: error },
+    );
+  }
+}
+
+/** A part of ONNX Runtime's message when "disable_cpu_ep_fallback" has it refuse a session. */
+const FALLBACK_REFUSED = "fallback to CPU EP has been explicitly disabled";
+
 function sessionOptions({
   device,
+  allowFallback,
   threads,
   profile,
-}: EngineOptions): ort.InferenceSession.SessionOptions {
+}: SessionSettings): ort.InferenceSession.SessionOptions {
   return {
-    executionProviders: [PROVIDERS[device]],
-    graphOptimizationLevel: "all",
+    executionProviders: [device],
+    ...(device === "cpu" || allowFallback
+      ? {}
+      : { extra: { session: { disable_cpu_ep_fallback: "1" } } }),
+    graphOptimizationLevel: "disabled",
     executionMode: "sequential",
     intraOpNumThreads: threads,
     interOpNumThreads: 1,

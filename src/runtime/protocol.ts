@@ -1,11 +1,18 @@
 /** @file Messages between the library's thread and the thread that runs ONNX Runtime. */
 import type { DType, TypedArray } from "../graph/dtype.ts";
 import type { Shape } from "../graph/shape.ts";
+import { PROVIDERS, type ProviderName } from "../onnx/providers.ts";
 
-export type Device = "cpu" | "webgpu" | "cuda";
+/** Where an engine computes: each device is one provider of ONNX Runtime. */
+export type Device = ProviderName;
+/** What can be asked for; "auto": CUDA where it works, else the CPU (device.ts). */
+export const DEVICE_CHOICES = [...PROVIDERS, "auto"] as const;
+export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 
 export interface EngineOptions {
-  readonly device: Device;
+  readonly device: DeviceChoice;
+  /** Let ONNX Runtime compute on the CPU what a GPU's provider does not run, instead of an error. */
+  readonly allowFallback: boolean;
   /** Threads of one operator; 0: one per physical core. */
   readonly threads: number;
   /** Write ONNX Runtime's profile of every program to files with this prefix. */
@@ -39,7 +46,7 @@ export interface View {
 
 /** Each request with what it answers. */
 export interface Requests {
-  start: { request: EngineOptions; response: { version: string } };
+  start: { request: EngineOptions; response: { version: string; device: Device } };
   compile: {
     request: { bytes: Uint8Array; inputs: readonly string[] };
     response: { program: number };

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
+import { DEVICE_CHOICES } from "../runtime/protocol.ts";
 import { TASKS } from "../tasks/registry.ts";
 import { CLASS_WEIGHTS } from "../tasks/task.ts";
 
@@ -120,7 +121,10 @@ export const trainOptionsSchema = z.strictObject({
   dropout: ratio
     .optional()
     .describe("Dropout of the base model while training; default: as its config.json says"),
-  device: z.enum(["cpu", "webgpu", "cuda"]).default("cpu").describe("Where to compute"),
+  device: z
+    .enum(DEVICE_CHOICES)
+    .default("cpu")
+    .describe("Where to compute; auto: cuda where it works, else cpu"),
   threads: z.number().int().min(0).default(0).describe("CPU threads; 0: one per core"),
 });
 

@@ -13,6 +13,7 @@ import {
 import { familyOf } from "../models/auto.ts";
 import { loadParameters } from "../nn/bind.ts";
 import { Engine } from "../runtime/engine.ts";
+import type { DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
 import type { Columns, Examples, Metrics, Prediction, Task } from "../tasks/task.ts";
 import { loadBase, type Base } from "./base.ts";
@@ -27,7 +28,7 @@ export interface PredictorOptions {
   readonly batchSize?: number | undefined;
   /** Default: that of training. */
   readonly maxLength?: number | undefined;
-  readonly device?: "cpu" | "webgpu" | "cuda" | undefined;
+  readonly device?: DeviceChoice | undefined;
   /** 0: one per core. */
   readonly threads?: number | undefined;
 }
