@@ -166,7 +166,8 @@ export async function createOutputDirectory(
         if (!open) return;
         open = false;
         try {
-          await rm(path, { recursive: true, force: true });
+          // Tried again where a file is being written meanwhile.
+          await rm(path, { recursive: true, force: true, maxRetries: 3 });
         } catch (error) {
           throw ioError(path, "remove the directory", error);
         }
