@@ -107,7 +107,7 @@ function notRun(op: string, operator: string, dtype: DType, { name }: Provider):
   );
 }
 
-const COMPARISONS: readonly string[] = ["Equal", "Greater", "GreaterOrEqual", "Less"];
+const COMPARISONS: ReadonlySet<string> = new Set(["Equal", "Greater", "GreaterOrEqual", "Less"]);
 
 /** The type of what an operator returns, for those that lowerings use. */
 function resultType(
@@ -115,7 +115,7 @@ function resultType(
   attributes: Readonly<Record<string, OnnxAttribute>>,
   dtype: DType,
 ): DType {
-  if (COMPARISONS.includes(opType)) return "bool";
+  if (COMPARISONS.has(opType)) return "bool";
   if (opType !== "Cast") return dtype;
   return DTYPES.find((candidate) => ONNX_DTYPE[candidate] === attributes["to"])!;
 }

@@ -8,7 +8,6 @@
  * and one comparison an element.
  */
 import { LowrankError } from "../errors.ts";
-import { ONNX_DTYPE } from "../graph/dtype.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
 import type { OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import { dimension, sizeOf, type Shape } from "../graph/shape.ts";
@@ -16,7 +15,6 @@ import { scalar } from "../graph/leaves.ts";
 import { cast, less, mul } from "./elementwise.ts";
 import { reshape, slice } from "./movement.ts";
 
-const MASK = 0xffffffff;
 /** Multipliers of MurmurHash3's 32-bit finalizer (Austin Appleby, public domain). */
 const MIX = [0x85ebca6b, 0xc2b2ae35] as const;
 /** 2³² / golden ratio: steps of Weyl sequences. */
@@ -45,59 +43,74 @@ export const hashVectorOp: PrimitiveOp<HashVectorAttrs> = {
     return [{ dtype: "int32", shape: [length] }];
   },
   vjp: "not differentiable",
-  // h(i) = mix(i·WEYL + mix(step + mix(seed + stream))) | 1, in int64 since ONNX Runtime multiplies
-  // no unsigned integers.
+  // h(i) = 2·mix(i·WEYL + mix(step + mix(seed + stream·WEYL))) + 1, in int32 throughout: products that wrap
+  // around, which every provider computes alike.
   lower: (builder, [key], { attrs }) => {
-    const int64 = (values: number[], shape: number[] = []): string =>
-      builder.constant("int64", shape, values);
-    const [wide] = builder.node("Cast", [key!], { to: ONNX_DTYPE.int64 });
-    const [seed] = builder.node("Gather", [wide!, int64([0])], { axis: 0 });
-    const [step] = builder.node("Gather", [wide!, int64([1])], { axis: 0 });
-    const [keyed] = builder.node("Add", [seed!, int64([attrs.stream])]);
+    const int32 = (values: readonly number[] | Int32Array, shape: number[] = []): string =>
+      builder.constant("int32", shape, values);
+    const [seed] = builder.node("Gather", [key!, int32([0])], { axis: 0 });
+    const [step] = builder.node("Gather", [key!, int32([1])], { axis: 0 });
+    const [keyed] = builder.node("Add", [seed!, int32([Math.imul(attrs.stream, WEYL)])]);
     const [mixedKey] = builder.node("Add", [step!, mix(builder, keyed!)]);
-    const counters = BigInt64Array.from({ length: attrs.length }, (_, i) =>
-      BigInt(Math.imul(i, WEYL) >>> 0),
-    );
+    const counters = Int32Array.from({ length: attrs.length }, (_, i) => Math.imul(i, WEYL));
     const [counted] = builder.node("Add", [
-      builder.constant("int64", [attrs.length], counters),
+      int32(counters, [attrs.length]),
       mix(builder, mixedKey!),
     ]);
-    const [odd] = builder.node("BitwiseOr", [mix(builder, counted!), int64([1])]);
-    // To the signed number with the same 32 bits, by arithmetic: what Cast does out of range is
-    // not defined.
-    const [isLarge] = builder.node("Greater", [odd!, int64([0x7fffffff])]);
-    const [wrapped] = builder.node("Sub", [odd!, int64([MASK + 1])]);
-    const [signed] = builder.node("Where", [isLarge!, wrapped!, odd!]);
-    return builder.node("Cast", [signed!], { to: ONNX_DTYPE.int32 });
+    return [odd(builder, mix(builder, counted!))];
   },
   samples: [
     { inputs: [{ dtype: "int32", shape: [2], values: [7, 3] }], attrs: { stream: 1, length: 8 } },
   ],
 };
 
-/** hash32 of every element of an int64 value (taken modulo 2³²), as ONNX nodes. */
+/** Added in the rounds of `mix`: primes of xxHash (Yann Collet, BSD). */
+const ROUNDS = [0xc2b2ae3d, 0x27d4eb2f, 0x165667b1] as const;
+const HALF = 2 ** 16;
+
+/**
+ * Mixes the bits of int32 values with sums, products and a division: three rounds of x·(2x + 1) + c, a
+ * permutation of the 32-bit numbers whose upper bits depend on all bits (from the cipher RC6, Rivest et
+ * al. 1998), each followed by an exchange of the halves. Each bit of the result depends on each bit of x
+ * as it does with MurmurHash3's finalizer, which needs bitwise operators that GPUs' providers lack.
+ */
 function mix(builder: OnnxBuilder, value: string): string {
-  const int64 = (x: number): string => builder.constant("int64", [], [x]);
-  const shifted = (x: string, bits: number): string => {
-    const [quotient] = builder.node("Div", [x, int64(2 ** bits)]);
-    return builder.node("BitwiseXor", [x, quotient!])[0]!;
-  };
-  const times = (x: string, factor: number): string => {
-    const [product] = builder.node("Mul", [x, int64(factor)]);
-    return builder.node("BitwiseAnd", [product!, int64(MASK)])[0]!;
-  };
-  const [low] = builder.node("BitwiseAnd", [value, int64(MASK)]);
-  return shifted(times(shifted(times(shifted(low!, 16), MIX[0]), 13), MIX[1]), 16);
+  const int32 = (x: number): string => builder.constant("int32", [], [x]);
+  let x = value;
+  for (const constant of ROUNDS) {
+    const [product] = builder.node("Mul", [x, odd(builder, x)]);
+    const [y] = builder.node("Add", [product!, int32(constant)]);
+    const [upper] = builder.node("Mul", [y!, int32(HALF)]);
+    const [lower] = builder.node("Div", [y!, int32(HALF)]);
+    [x] = builder.node("Add", [upper!, lower!]) as [string];
+  }
+  return x;
 }
 
-/** What hashVector computes, for tests: random odd signed 32-bit integers. */
+/** 2x + 1 */
+function odd(builder: OnnxBuilder, x: string): string {
+  const int32 = (value: number): string => builder.constant("int32", [], [value]);
+  const [double] = builder.node("Mul", [x, int32(2)]);
+  return builder.node("Add", [double!, int32(1)])[0]!;
+}
+
+function mixReference(value: number): number {
+  let x = value | 0;
+  for (const constant of ROUNDS) {
+    const y = (Math.imul(x, 2 * x + 1) + constant) | 0;
+    x = (Math.imul(y, HALF) + Math.trunc(y / HALF)) | 0;
+  }
+  return x;
+}
+
+/** What hashVector computes, for tests: random odd 32-bit integers. */
 export function hashVectorReference(
   seed: number,
   step: number,
   { stream, length }: HashVectorAttrs,
 ): Int32Array {
-  const key = hash32(step + hash32(seed + stream));
-  return Int32Array.from({ length }, (_, i) => hash32(Math.imul(i, WEYL) + key) | 1);
+  const key = mixReference(step + mixReference(seed + Math.imul(stream, WEYL)));
+  return Int32Array.from({ length }, (_, i) => 2 * mixReference(Math.imul(i, WEYL) + key) + 1);
 }
 
 /** Random vectors are made this long at least, so that all places of a step share them. */
