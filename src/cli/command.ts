@@ -1,0 +1,67 @@
+/** @file What a command is: data from which flags, validation, --help and the documentation are made. The
+ * commands themselves are in commands/, and run.ts runs them. */
+import type { z } from "zod";
+
+export interface CommandDefinition<S extends z.ZodObject = z.ZodObject> {
+  /** One paragraph below the usage line. */
+  readonly description: string;
+  /** Its keys are the flags in camelCase; types, defaults and descriptions are the schema's. */
+  readonly schema: S;
+  /** Flags that are not their key in kebab-case, e.g. { r: "-r, --rank" }. */
+  readonly flags?: Readonly<Record<string, string>>;
+  /** What stands in <> after a flag where its type says too little, e.g. { data: "file" }. */
+  readonly placeholders?: Readonly<Record<string, string>>;
+  /** Other spellings that are accepted, by the key that they mean, e.g. { lr: "learningRate" }. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** Headings of --help with the keys below them; the rest stands under "Options". */
+  readonly groups?: Readonly<Record<string, readonly string[]>>;
+  /** What to say where a required option is missing, by key. */
+  readonly missing?: Readonly<Record<string, string>>;
+  /** Whole command lines, as --help shows them. */
+  readonly examples: readonly string[];
+  /** More paragraphs for the end of --help. */
+  readonly notes?: readonly string[];
+  run(options: z.output<S>): Promise<void>;
+}
+
+/** Gives `run` the types of the schema. */
+export function defineCommand<S extends z.ZodObject>(
+  definition: CommandDefinition<S>,
+): CommandDefinition {
+  return definition as unknown as CommandDefinition;
+}
+
+/** A command before its definition is loaded: enough for `lowrank --help`, which must be quick. */
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<CommandDefinition>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "train",
+    summary: "fine-tune a model on labelled texts",
+    load: async () => (await import("./commands/train.ts")).train,
+  },
+  {
+    name: "evaluate",
+    summary: "measure an adapter on labelled texts",
+    load: async () => (await import("./commands/evaluate.ts")).evaluate,
+  },
+  {
+    name: "predict",
+    summary: "label texts with an adapter",
+    load: async () => (await import("./commands/predict.ts")).predict,
+  },
+  {
+    name: "inspect",
+    summary: "show a model's modules and parameters, and what an adapter changes",
+    load: async () => (await import("./commands/inspect.ts")).inspect,
+  },
+  {
+    name: "doctor",
+    summary: "show what this machine offers, and how fast it multiplies matrices",
+    load: async () => (await import("./commands/doctor.ts")).doctor,
+  },
+];

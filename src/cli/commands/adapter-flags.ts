@@ -1,0 +1,35 @@
+/** @file Flags of the commands that use an adapter. */
+import { z } from "zod";
+import { trainOptionsSchema } from "../../train/options.ts";
+import { note } from "../terminal.ts";
+
+export const adapterFlags = {
+  adapter: z.string().min(1).describe("Directory of the adapter"),
+  model: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Directory of the base model; default: the one that the adapter names"),
+  textColumn: z
+    .string()
+    .optional()
+    .describe("Column of the texts; default: that of training, or by its usual names"),
+  batchSize: z.number().int().positive().default(8).describe("Texts computed together"),
+  maxLength: z
+    .number()
+    .int()
+    .positive()
+    .optional()
+    .describe("Longest sequence in tokens, longer texts are cut; default: that of training"),
+  device: trainOptionsSchema.shape.device,
+  threads: trainOptionsSchema.shape.threads,
+  json: z.boolean().default(false).describe("Print the result as one JSON document"),
+} as const;
+
+export const adapterPlaceholders = { adapter: "dir", model: "dir", textColumn: "name" } as const;
+
+/** Say that texts were cut. */
+export function noteTruncated(count: number): void {
+  if (count === 0) return;
+  note(`warning: ${count === 1 ? "1 text was" : `${count} texts were`} cut to the maximum length.`);
+}

@@ -1,0 +1,278 @@
+/** @file lowrank inspect: a model's modules and parameters, and what an adapter changes. Reads no weights,
+ * only their names and shapes. */
+import { join } from "node:path";
+import { z } from "zod";
+import { LowrankError } from "../../errors.ts";
+import { sizeOf } from "../../graph/shape.ts";
+import { openCheckpoint } from "../../io/checkpoint.ts";
+import { readHeader, type TensorInfo } from "../../io/safetensors.ts";
+import { applyLora, modulesToSave } from "../../lora/apply.ts";
+import { rankAndScale, type LoraConfig } from "../../lora/config.ts";
+import type { LoraLayer } from "../../lora/layers.ts";
+import {
+  ADAPTER_WEIGHTS_FILE,
+  loadAdapterWeights,
+  readAdapterConfig,
+} from "../../lora/peft-format.ts";
+import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
+import { countParameters, type Module } from "../../nn/module.ts";
+import { findBaseModel, readManifest, type Manifest } from "../../train/manifest.ts";
+import { defineCommand } from "../command.ts";
+import {
+  alignRows,
+  formatBytes,
+  formatCount,
+  formatShare,
+  print,
+  printJson,
+  styled,
+} from "../terminal.ts";
+
+const schema = z.strictObject({
+  model: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Directory of the model; default: the one that the adapter names"),
+  adapter: z.string().min(1).optional().describe("Directory of an adapter"),
+  json: z.boolean().default(false).describe("Print the result as one JSON document"),
+});
+
+export const inspect = defineCommand({
+  description:
+    "Show a model's modules and the number of its parameters; with an adapter, what it changes and its size " +
+    "against the model's.",
+  schema,
+  placeholders: { model: "dir", adapter: "dir" },
+  examples: [
+    "lowrank inspect --model path/to/model",
+    "lowrank inspect --adapter reviews-adapter",
+    "lowrank inspect --model path/to/model --adapter reviews-adapter --json",
+  ],
+  async run({ model, adapter, json }) {
+    if (adapter !== undefined) {
+      const inspected = await inspectAdapter(adapter, model);
+      if (json) printJson(inspected);
+      else print(adapterText(inspected));
+    } else if (model !== undefined) {
+      const inspected = await inspectModel(model);
+      if (json) printJson(inspected);
+      else print(modelText(inspected));
+    } else {
+      throw new LowrankError(
+        "usage",
+        "--model and --adapter are missing: pass a model's directory, an adapter's, or both.",
+      );
+    }
+  },
+});
+
+/** Numbers of scalars and bytes. */
+interface Size {
+  readonly parameters: number;
+  /** In the file. */
+  readonly bytes: number;
+}
+
+interface ModelInfo {
+  readonly model: string;
+  readonly modelType: string;
+  readonly parameters: number;
+  /** What training changes without an adapter: everything. */
+  readonly trainableParameters: number;
+  /** The stored weights. */
+  readonly checkpoint: Size;
+  /** Parameters that the checkpoint lacks: a head to be trained. */
+  readonly newParameters: readonly string[];
+  readonly maxLength: number;
+  readonly vocabSize: number;
+  readonly tree: string;
+}
+
+interface ChangedModule {
+  readonly module: string;
+  readonly shape: readonly number[];
+  readonly r: number;
+  readonly scale: number;
+  readonly parameters: number;
+}
+
+interface AdapterInfo extends ModelInfo {
+  readonly adapter: Size & {
+    readonly directory: string;
+    readonly config: LoraConfig;
+    readonly changed: readonly ChangedModule[];
+    /** Modules that are stored whole. */
+    readonly saved: readonly { readonly module: string; readonly parameters: number }[];
+    /** Of its bytes and the model's. */
+    readonly shareOfModel: number;
+    readonly task?: string;
+    readonly metrics?: Readonly<Record<string, number>>;
+  };
+}
+
+async function inspectModel(directory: string): Promise<ModelInfo> {
+  const pretrained = await AutoModel.fromPretrained(directory);
+  return { ...(await describeModel(pretrained)), ...counts(pretrained.model) };
+}
+
+async function describeModel(
+  pretrained: PretrainedModel,
+): Promise<Omit<ModelInfo, "parameters" | "trainableParameters">> {
+  const { directory, family, model, newParameters, limits } = pretrained;
+  const { maxLength, vocabSize } = limits;
+  return {
+    model: directory,
+    modelType: family.modelType,
+    checkpoint: sizeOfTensors((await openCheckpoint(directory)).tensors.values()),
+    newParameters,
+    maxLength,
+    vocabSize,
+    tree: String(model),
+  };
+}
+
+function counts(model: Module): Pick<ModelInfo, "parameters" | "trainableParameters"> {
+  return {
+    parameters: countParameters(model),
+    trainableParameters: countParameters(model, { trainable: true }),
+  };
+}
+
+function sizeOfTensors(tensors: Iterable<TensorInfo>): Size {
+  let [parameters, bytes] = [0, 0];
+  for (const { shape, sizeBytes } of tensors) {
+    parameters += sizeOf(shape);
+    bytes += sizeBytes;
+  }
+  return { parameters, bytes };
+}
+
+async function inspectAdapter(directory: string, asked: string | undefined): Promise<AdapterInfo> {
+  const { lora, baseModel } = await readAdapterConfig(directory);
+  const manifest = await readManifest(directory);
+  const base = findBaseModel(directory, { asked, manifest, fromConfig: baseModel });
+  const { tensors } = await readHeader(join(directory, ADAPTER_WEIGHTS_FILE));
+  const pretrained = await AutoModel.fromPretrained(base, {
+    ...(lora.taskType === null ? {} : { task: lora.taskType }),
+    config: manifest?.modelConfig ?? headConfig(tensors),
+  });
+  const { model, family } = pretrained;
+  const before = await describeModel(pretrained);
+  const layers = applyLora(model, lora, family);
+  await loadAdapterWeights(directory, model, lora); // Checks names and shapes.
+  const stored = sizeOfTensors(tensors.values());
+  return {
+    ...before,
+    ...counts(model),
+    tree: String(model),
+    adapter: {
+      directory,
+      ...stored,
+      shareOfModel: stored.bytes / before.checkpoint.bytes,
+      ...description(manifest),
+      changed: [...layers].map(([path, layer]) => changedModule(path, layer, lora)),
+      saved: savedModules(model, lora),
+      config: lora,
+    },
+  };
+}
+
+/** The number of labels of an adapter from elsewhere, by its head. */
+function headConfig(tensors: ReadonlyMap<string, TensorInfo>): Record<string, unknown> {
+  const head = [...tensors].find(([name]) => /\.(?:score|classifier)\.weight$/.test(name));
+  return head ? { num_labels: head[1].shape[0] } : {};
+}
+
+function description(manifest: Manifest | undefined): Partial<AdapterInfo["adapter"]> {
+  if (!manifest) return {};
+  const metrics = manifest.result?.metrics?.scalars;
+  return { task: manifest.task.name, ...(metrics ? { metrics } : {}) };
+}
+
+function changedModule(path: string, layer: LoraLayer, lora: LoraConfig): ChangedModule {
+  return {
+    module: path,
+    shape: layer.base_layer.weight.shape,
+    ...rankAndScale(lora, path),
+    parameters: countParameters(layer, { trainable: true }),
+  };
+}
+
+function savedModules(model: Module, lora: LoraConfig): AdapterInfo["adapter"]["saved"] {
+  const names = modulesToSave(lora);
+  return [...model.namedModules()]
+    .filter(([path]) => names.some((name) => path === name || path.endsWith(`.${name}`)))
+    .map(([module, part]) => ({ module, parameters: countParameters(part) }));
+}
+
+function modelText(info: ModelInfo): string {
+  const { tree, parameters, newParameters } = info;
+  const rows = [
+    ...modelRows(info),
+    ["parameters", `${formatCount(parameters)}, all trainable without an adapter`],
+    ["new head", newParameters.length === 0 ? "none" : newParameters.join(", ")],
+  ];
+  return [tree, "", alignRows(rows)].join("\n");
+}
+
+function modelRows({ model, modelType, checkpoint, maxLength, vocabSize }: ModelInfo): string[][] {
+  return [
+    ["model", `${model} (${modelType})`],
+    ["weights", `${formatCount(checkpoint.parameters)} in ${formatBytes(checkpoint.bytes)}`],
+    ["tokens", `${formatCount(maxLength)} at most, ${formatCount(vocabSize)} in the vocabulary`],
+  ];
+}
+
+function adapterText(info: AdapterInfo): string {
+  const { adapter, tree, parameters, trainableParameters } = info;
+  const { config, metrics, task } = adapter;
+  const share = trainableParameters / parameters;
+  const rows = [
+    ...modelRows(info),
+    ["adapter", adapter.directory],
+    ...(task === undefined ? [] : [["task", task]]),
+    ["kind", kindOf(config)],
+    ["parameters", `${formatCount(parameters)} with the adapter`],
+    ["trainable", `${formatCount(trainableParameters)} (${formatShare(share)})`],
+    ["size", `${formatBytes(adapter.bytes)}, ${formatShare(adapter.shareOfModel)} of the model's`],
+    ...Object.entries(metrics ?? {}).map(([name, value]) => [
+      `validation ${name}`,
+      value.toFixed(4),
+    ]),
+  ];
+  return [
+    tree,
+    "",
+    alignRows(rows),
+    "",
+    styled(process.stdout, "bold", "Changed by the adapter"),
+    alignRows([["module", "weight", "rank", "scale", "parameters"], ...changedRows(adapter)], "  "),
+  ].join("\n");
+}
+
+function kindOf({ r, loraAlpha, useRslora, useDora }: LoraConfig): string {
+  const extra = `${useRslora ? ", rank-stabilized" : ""}${useDora ? ", DoRA" : ""}`;
+  return `LoRA, rank ${r}, alpha ${loraAlpha}${extra}`;
+}
+
+/** Modules that differ in nothing but the number of their layer stand on one line, as "layer.*". */
+function changedRows({ changed, saved }: AdapterInfo["adapter"]): (string | number)[][] {
+  const groups = new Map<string, { names: string[]; cells: string[]; parameters: number }>();
+  for (const { module, shape, r, scale, parameters } of changed) {
+    const name = module.replaceAll(/\.\d+(?=\.|$)/g, ".*");
+    const cells = [shape.join(" x "), String(r), String(Number(scale.toPrecision(4)))];
+    const key = [name, ...cells].join("|");
+    const group = groups.get(key) ?? { names: [], cells, parameters: 0 };
+    groups.set(key, group);
+    group.names.push(name);
+    group.parameters += parameters;
+  }
+  const rows: (string | number)[][] = [];
+  for (const { names, cells, parameters } of groups.values()) {
+    const [name = ""] = names;
+    rows.push([names.length === 1 ? name : `${names.length} x ${name}`, ...cells, parameters]);
+  }
+  for (const { module, parameters } of saved) rows.push([module, "whole", "", "", parameters]);
+  return rows;
+}

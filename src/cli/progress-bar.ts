@@ -1,0 +1,71 @@
+/** @file Training on a terminal: one line that is drawn anew, and lines above it for what stays. */
+import type { EvaluatingEvent, Listener, StepEvent } from "../train/events.ts";
+import { eventLines, formatSeconds } from "../train/listeners/lines.ts";
+import { formatCount, styled } from "./terminal.ts";
+
+const REDRAW_MS = 100;
+const BAR_WIDTH = 24;
+/** The shown loss is a moving mean: that of single batches jumps. */
+const SMOOTHING = 0.9;
+
+/** A listener that draws a bar with loss, speed and time left. */
+export function progressBar(stream: NodeJS.WriteStream): Listener {
+  let drawnAt = 0;
+  let isDrawn = false;
+  let smoothed = 0;
+  let weight = 0;
+
+  const clear = (): void => {
+    if (isDrawn) stream.write("\r\u001B[K");
+    isDrawn = false;
+  };
+  const draw = (text: string, always: boolean): void => {
+    const now = Date.now();
+    if (!always && now - drawnAt < REDRAW_MS) return;
+    drawnAt = now;
+    stream.write(`\r\u001B[K${text}`);
+    isDrawn = true;
+  };
+
+  return (event) => {
+    if (event.type === "step") {
+      smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * event.loss;
+      weight = SMOOTHING * weight + (1 - SMOOTHING);
+      draw(stepText(stream, event, smoothed / weight), event.step === event.totalSteps);
+    } else if (event.type === "evaluating") {
+      draw(evaluatingText(stream, event), event.done === event.total);
+    } else {
+      clear();
+      for (const line of eventLines(event)) {
+        stream.write(`${event.type === "warning" ? styled(stream, "yellow", line) : line}\n`);
+      }
+    }
+  };
+}
+
+function stepText(stream: NodeJS.WriteStream, event: StepEvent, loss: number): string {
+  const { step, totalSteps, tokensPerSecond, remainingSeconds } = event;
+  return line(stream, step / totalSteps, [
+    `${step}/${totalSteps}`,
+    `loss ${loss.toFixed(4)}`,
+    `${formatCount(tokensPerSecond)} tokens/s`,
+    `${formatSeconds(remainingSeconds)} left`,
+  ]);
+}
+
+function evaluatingText(stream: NodeJS.WriteStream, { done, total }: EvaluatingEvent): string {
+  return line(stream, done / total, [`evaluating ${done}/${total}`]);
+}
+
+/** The bar and as many parts as fit. */
+function line(stream: NodeJS.WriteStream, share: number, parts: readonly string[]): string {
+  const filled = Math.round(share * BAR_WIDTH);
+  const room = (stream.columns || 80) - BAR_WIDTH - 1;
+  let text = "";
+  for (const part of parts) {
+    if (text.length + part.length + 2 > room) break;
+    text += `  ${part}`;
+  }
+  const done = styled(stream, "cyan", "━".repeat(filled));
+  return `${done}${styled(stream, "dim", "─".repeat(BAR_WIDTH - filled))}${text}`;
+}

@@ -1,0 +1,91 @@
+/** @file Writing to a terminal or a pipe: results on stdout, everything else on stderr; colours, numbers
+ * and tables for people. */
+import type { MetricTable } from "../tasks/task.ts";
+
+/** Write a result. */
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** Write one JSON document as the result. */
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+/** Say something beside the result. */
+export function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+const STYLES = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+} as const;
+export type Style = keyof typeof STYLES;
+
+/** Whether a stream shows colours: a terminal, and the user has not refused (https://no-color.org). */
+export function hasColors(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+}
+
+/** Text in a style, where the stream shows colours. */
+export function styled(stream: NodeJS.WriteStream, style: Style, text: string): string {
+  const [on, off] = STYLES[style];
+  return hasColors(stream) ? `\u001B[${on}m${text}\u001B[${off}m` : text;
+}
+
+/** E.g. "22,713,216". */
+export function formatCount(count: number): string {
+  return Math.round(count).toLocaleString("en-US");
+}
+
+/** E.g. "1.3 MB". */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [value, unit] = [bytes, 0];
+  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** E.g. "1.4 %". */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
+}
+
+type Cell = string | number;
+
+/** Rows in aligned columns, two spaces apart; numbers to the right, with decimals where one has some. */
+export function alignRows(rows: readonly (readonly Cell[])[], indent = ""): string {
+  const count = Math.max(0, ...rows.map((row) => row.length));
+  const columns = Array.from({ length: count }, (_, column) =>
+    alignColumn(rows.map((row) => row[column] ?? "")),
+  );
+  return rows
+    .map(
+      (_, row) =>
+        indent +
+        columns
+          .map((texts) => texts[row])
+          .join("  ")
+          .trimEnd(),
+    )
+    .join("\n");
+}
+
+function alignColumn(cells: readonly Cell[]): string[] {
+  const numbers = cells.filter((cell) => typeof cell === "number");
+  const format = numbers.every((number) => Number.isInteger(number))
+    ? formatCount
+    : (number: number) => number.toFixed(4);
+  const texts = cells.map((cell) => (typeof cell === "number" ? format(cell) : cell));
+  const width = Math.max(...texts.map((text) => text.length));
+  return texts.map((text) => (numbers.length > 0 ? text.padStart(width) : text.padEnd(width)));
+}
+
+/** A table with its title. */
+export function formatTable({ title, columns, rows }: MetricTable): string {
+  return `${title}\n${alignRows([columns, ...rows], "  ")}`;
+}

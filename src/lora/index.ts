@@ -1,0 +1,28 @@
+/** @file "lowrank/lora": LoRA as PEFT has it and as the lecture writes it, and adapters as files. */
+
+export { countParameters, freeze } from "../nn/module.ts";
+export { applyLora, loraLayers, modulesToSave, replaceModule } from "./apply.ts";
+export {
+  loraConfig,
+  loraConfigSchema,
+  rankAndScale,
+  type LoraConfig,
+  type LoraOptions,
+} from "./config.ts";
+export {
+  isLoraLayer,
+  LoraEmbedding,
+  LoraLinear,
+  type LoraLayer,
+  type LoraLayerOptions,
+} from "./layers.ts";
+export { LinearWithLoRA, LoRALayer, replaceLinearWithLora } from "./lecture.ts";
+export { mergedWeights } from "./merge.ts";
+export {
+  adapterParameters,
+  loadAdapterWeights,
+  readAdapterConfig,
+  saveAdapter,
+  type AdapterConfig,
+  type SaveAdapterOptions,
+} from "./peft-format.ts";

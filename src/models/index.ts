@@ -1,0 +1,20 @@
+/** @file "lowrank/models": model families, loading them, and their parts. */
+
+export {
+  AutoModel,
+  modelFromConfig,
+  type FromPretrainedOptions,
+  type PretrainedModel,
+} from "./auto.ts";
+export { bert, BertForSequenceClassification, BertModel, type BertConfig } from "./bert.ts";
+export type { Model, ModelFamily, ModelInputs, ModelLimits, TaskType } from "./family.ts";
+export { GPT_CONFIG_124M, GPTModel, loadGpt2Weights, type GPTConfig } from "./gpt-model.ts";
+export {
+  gpt2,
+  GPT2ForSequenceClassification,
+  GPT2LMHeadModel,
+  GPT2Model,
+  type GPT2Config,
+} from "./gpt2.ts";
+export { modelInputs, type InputOptions, type InputShape } from "./inputs.ts";
+export { firstToken, lastToken } from "./pooling.ts";

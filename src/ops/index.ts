@@ -1,0 +1,50 @@
+/** @file "lowrank/ops": functions on symbolic tensors, for one's own models and losses. */
+
+export type { DType, TypedArray } from "../graph/dtype.ts";
+export { constant, input, scalar } from "../graph/leaves.ts";
+export type { Tensor } from "../graph/node.ts";
+export type { Shape } from "../graph/shape.ts";
+export {
+  add,
+  cast,
+  cos,
+  div,
+  equal,
+  erf,
+  exp,
+  greater,
+  greaterEqual,
+  less,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  reciprocal,
+  relu,
+  sigmoid,
+  sin,
+  sqrt,
+  stopGradient,
+  sub,
+  tanh,
+  where,
+  type Operand,
+} from "./elementwise.ts";
+export {
+  binaryCrossEntropySum,
+  crossEntropySum,
+  gelu,
+  IGNORED_LABEL,
+  layerNorm,
+  linear,
+  logSoftmax,
+  silu,
+  softmax,
+  squaredErrorSum,
+} from "./functional.ts";
+export { gather, pick, scatterAddRows, takeRows } from "./indexing.ts";
+export { matmul, type MatmulAttrs } from "./matmul.ts";
+export { broadcastTo, concat, pad, reshape, slice, split, transpose } from "./movement.ts";
+export { dropout, type DropoutOptions } from "./random.ts";
+export { max, mean, sum, type ReduceOptions } from "./reduce.ts";
