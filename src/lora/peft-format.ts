@@ -42,7 +42,7 @@ const UNSUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
 };
 
 /** Keys that carry no meaning for the computation. */
-const INFORMATIVE = [
+const INFORMATIVE: ReadonlySet<string> = new Set([
   "auto_mapping",
   "base_model_name_or_path",
   "inference_mode",
@@ -51,7 +51,7 @@ const INFORMATIVE = [
   "peft_version",
   "qalora_group_size",
   "revision",
-];
+]);
 
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 const camelCase = (name: string): string =>
@@ -92,7 +92,7 @@ export function parseAdapterConfig(stored: Record<string, unknown>, file: string
   for (const [key, value] of Object.entries(stored)) {
     const name = camelCase(key);
     if (snakeCase(name) === key && name in loraConfigSchema.shape) options[name] = value;
-    else if (!(key in UNSUPPORTED) && !INFORMATIVE.includes(key)) unknownKeys.push(key);
+    else if (!(key in UNSUPPORTED) && !INFORMATIVE.has(key)) unknownKeys.push(key);
   }
   for (const key of ["rankPattern", "alphaPattern"]) options[key] ??= {};
   const base = stored["base_model_name_or_path"];

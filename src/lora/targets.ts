@@ -82,9 +82,9 @@ function isExcluded(path: string, { excludeModules }: LoraConfig): boolean {
 function isInLayers(path: string, { layersToTransform, layersPattern }: LoraConfig): boolean {
   if (layersToTransform === null) return true;
   const patterns = layersPattern === null ? ["[^.]*"] : [layersPattern].flat();
-  const layers = [layersToTransform].flat();
+  const layers = new Set([layersToTransform].flat());
   return patterns.some((name) => {
     const layer = new RegExp(`.*\\.${name}\\.(\\d+)\\.`).exec(path)?.[1];
-    return layer !== undefined && layers.includes(Number(layer));
+    return layer !== undefined && layers.has(Number(layer));
   });
 }

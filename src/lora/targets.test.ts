@@ -1,0 +1,163 @@
+import { describe, expect, test } from "vitest";
+import { adaptedModel } from "../../test/tiny-lora.ts";
+import { countParameters } from "../nn/module.ts";
+import { loraLayers } from "./apply.ts";
+import { loraConfig, type LoraOptions } from "./config.ts";
+
+/** Paths of the layers that options adapt. */
+async function paths(options: LoraOptions): Promise<string[]> {
+  return [...(await adaptedModel("gpt2", options)).layers.keys()];
+}
+
+/** Everything trainable besides the adapters. */
+async function trainable(options: LoraOptions): Promise<string[]> {
+  const { model } = await adaptedModel("gpt2", options);
+  return [...model.namedParameters()]
+    .filter(([name, p]) => p.requiresGrad && !name.includes("lora_"))
+    .map(([name]) => name);
+}
+
+describe("targets", () => {
+  test("default: the family's", async () => {
+    expect(await paths({})).toEqual(["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"]);
+    const bert = await adaptedModel("bert", {});
+    expect([...bert.layers.keys()].map((path) => path.replace(/.*\./, ""))).toEqual([
+      "query",
+      "value",
+      "query",
+      "value",
+    ]);
+  });
+
+  test("a list of endings", async () => {
+    expect(await paths({ targetModules: ["attn.c_proj", "h.0.mlp.c_fc"] })).toEqual([
+      "transformer.h.0.attn.c_proj",
+      "transformer.h.0.mlp.c_fc",
+      "transformer.h.1.attn.c_proj",
+    ]);
+  });
+
+  test("a regular expression for whole paths", async () => {
+    expect(await paths({ targetModules: String.raw`.*\.1\.mlp\.c_(fc|proj)` })).toEqual([
+      "transformer.h.1.mlp.c_fc",
+      "transformer.h.1.mlp.c_proj",
+    ]);
+    await expect(paths({ targetModules: "mlp" })).rejects.toThrow("matches no module");
+    await expect(paths({ targetModules: "(" })).rejects.toThrow('"(" is not a regular expression.');
+  });
+
+  test("all-linear leaves out the head", async () => {
+    const all = await paths({ targetModules: "all-linear" });
+    expect(all).toHaveLength(8);
+    expect(all).not.toContain("score");
+  });
+
+  test("exclude_modules and layers_to_transform", async () => {
+    expect(
+      await paths({ targetModules: "all-linear", excludeModules: ["mlp.c_fc", "c_proj"] }),
+    ).toEqual(["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"]);
+    expect(
+      await paths({ targetModules: ["c_attn"], layersToTransform: 1, layersPattern: "h" }),
+    ).toEqual(["transformer.h.1.attn.c_attn"]);
+    await expect(paths({ targetModules: ["c_attn"], layersToTransform: [7] })).rejects.toThrow(
+      "(after exclude_modules and layers_to_transform)",
+    );
+  });
+
+  test("rank_pattern and alpha_pattern", async () => {
+    const { model } = await adaptedModel("gpt2", {
+      r: 2,
+      loraAlpha: 4,
+      targetModules: ["c_attn"],
+      rankPattern: { "1.attn.c_attn": 4 },
+      alphaPattern: { "h.1.*": 16 },
+    });
+    const layers = [...loraLayers(model).values()];
+    expect(layers.map((layer) => layer.scale)).toEqual([2, 4]);
+    const [first, second] = layers as unknown as { lora_A: { weight: { shape: number[] } } }[];
+    expect([first!.lora_A.weight.shape, second!.lora_A.weight.shape]).toEqual([
+      [2, 8],
+      [4, 8],
+    ]);
+  });
+
+  test("errors name what there is", async () => {
+    await expect(paths({ targetModules: ["q_proj"] })).rejects.toThrow(
+      'target_modules: ["q_proj"] matches no module of the model. ' +
+        'It has: wte, wpe, c_attn, c_proj, c_fc, score; or use "all-linear".',
+    );
+    await expect(paths({ targetModules: ["ln_1"] })).rejects.toThrow(
+      "target_modules: transformer.h.0.ln_1 is a LayerNorm; Linear, Conv1D and Embedding can be adapted.",
+    );
+    await expect(paths({ r: 9 })).rejects.toThrow(
+      "r: larger than the layer for transformer.h.0.attn.c_attn [8, 24]: r = 9, at most 8;",
+    );
+    await expect(paths({ targetModules: ["wte"], useDora: true })).rejects.toThrow(
+      "use_dora: not implemented for embeddings.",
+    );
+  });
+});
+
+describe("what is trained", () => {
+  test("adapters and the head", async () => {
+    const { model } = await adaptedModel("gpt2", { r: 2 });
+    const names = [...model.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad);
+    expect(names.map(([name]) => name.replace(/.*\.h\./, ""))).toEqual([
+      "0.attn.c_attn.lora_A.weight",
+      "0.attn.c_attn.lora_B.weight",
+      "1.attn.c_attn.lora_A.weight",
+      "1.attn.c_attn.lora_B.weight",
+      "score.weight",
+    ]);
+    // Two layers of r·(8 + 24), and the head [2, 8].
+    expect(countParameters(model, { trainable: true })).toBe(2 * 2 * (8 + 24) + 16);
+  });
+
+  test("biases on request, whole modules on request", async () => {
+    expect(
+      await trainable({ bias: "lora_only", layersToTransform: 0, targetModules: ["c_attn"] }),
+    ).toEqual(["transformer.h.0.attn.c_attn.base_layer.bias", "score.weight"]);
+    expect(await trainable({ bias: "all" })).toHaveLength(2 * 6 + 1 + 1);
+    expect(await trainable({ modulesToSave: ["ln_f"] })).toEqual([
+      "transformer.ln_f.weight",
+      "transformer.ln_f.bias",
+      "score.weight",
+    ]);
+  });
+});
+
+describe("options", () => {
+  test("PEFT's defaults", () => {
+    expect(loraConfig({})).toEqual({
+      r: 8,
+      loraAlpha: 8,
+      loraDropout: 0,
+      targetModules: null,
+      excludeModules: null,
+      layersToTransform: null,
+      layersPattern: null,
+      rankPattern: {},
+      alphaPattern: {},
+      modulesToSave: null,
+      bias: "none",
+      useRslora: false,
+      useDora: false,
+      fanInFanOut: false,
+      initLoraWeights: true,
+      taskType: null,
+    });
+  });
+
+  test("every problem in one error", () => {
+    const options = { r: 0, loraDropout: 1.5, rank: 8 } as LoraOptions;
+    expect(() => loraConfig(options)).toThrowErrorMatchingInlineSnapshot(
+      `[LowrankError: LoraConfig: r: Too small: expected number to be >0; loraDropout: Too big: expected number to be <1; options: Unrecognized key: "rank".]`,
+    );
+    expect(() => loraConfig({ layersPattern: "h" })).toThrow(
+      "layersPattern needs layersToTransform",
+    );
+    expect(() => loraConfig({ targetModules: "x", layersToTransform: 1 })).toThrow(
+      "layersToTransform needs targetModules to be a list of names",
+    );
+  });
+});
