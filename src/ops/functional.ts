@@ -25,6 +25,7 @@ import {
 } from "./elementwise.ts";
 import { gather, pick } from "./indexing.ts";
 import { matmul } from "./matmul.ts";
+import { broadcastTo } from "./movement.ts";
 import { max, mean, sum, sumTo } from "./reduce.ts";
 
 type None = Record<never, never>;
@@ -202,13 +203,22 @@ export const layerNormOp: CompositeOp<LayerNormAttrs> = {
   },
   vjp: (node, [g, gMean, gInverse]) => {
     const [x, weight, bias] = node.inputs as [Tensor, Tensor, Tensor];
-    if (!g || gMean || gInverse) {
-      throw new LowrankError("graph", "layerNorm: only its first output can be differentiated.");
-    }
     const [, mu, inverse] = node.outputs as [Tensor, Tensor, Tensor];
-    const normalized = mul(sub(x, mu), inverse);
-    const dx = applyOne(layerNormGradOp, [g, x, weight, mu, inverse], NONE);
-    return [dx, sumTo(mul(g, normalized), weight.shape), sumTo(g, bias.shape)];
+    const centred = sub(x, mu);
+    const dx = g ? [applyOne(layerNormGradOp, [g, x, weight, mu, inverse], NONE)] : [];
+    // Only gradients read the statistics, so these two are parts of second derivatives:
+    // dμ/dx = 1/C, dσ⁻¹/dx = -σ⁻³·(x - μ)/C.
+    const width = dimension(x.shape, -1);
+    if (gMean) dx.push(broadcastTo(mul(gMean, 1 / width), x.shape));
+    if (gInverse) {
+      const cube = mul(inverse, mul(inverse, inverse));
+      dx.push(mul(centred, mul(mul(gInverse, cube), -1 / width)));
+    }
+    return [
+      dx.reduce((a, b) => add(a, b)),
+      g && sumTo(mul(g, mul(centred, inverse)), weight.shape),
+      g && sumTo(g, bias.shape),
+    ];
   },
   lower: (builder, inputs, { attrs }) =>
     builder.node(
