@@ -36,6 +36,8 @@ export interface OnnxBuilder {
   ): readonly string[];
   /** An initializer; equal ones are shared. */
   constant(dtype: DType, shape: readonly number[], values: readonly number[] | TypedArray): string;
+  /** An int64 vector of dimensions or bounds, those that depend on the dynamic length included. */
+  shape(dimensions: readonly number[]): string;
   /** Whether the target provider has a kernel for an operator on data of a type (onnx/providers.ts). */
   runs(operator: string, dtype: DType): boolean;
 }

@@ -1,6 +1,7 @@
-/** @file Static shapes: element counts, broadcasting, axis arithmetic. Every dimension is a number,
- * because a graph is compiled per length bucket (see docs/architecture.md for the measurement). */
+/** @file Shapes: element counts, broadcasting, axis arithmetic. Every dimension is a number; the one
+ * that is known only at run time is written as a number too (dynamic.ts). */
 import { LowrankError } from "../errors.ts";
+import { formatDimension } from "./dynamic.ts";
 
 export type Shape = readonly number[];
 
@@ -15,7 +16,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** `[8, 120, 768]` */
 export function formatShape(shape: Shape): string {
-  return `[${shape.join(", ")}]`;
+  return `[${shape.map(formatDimension).join(", ")}]`;
 }
 
 /** The common shape of two shapes by NumPy's broadcasting rule. */

@@ -1,12 +1,9 @@
 /** @file Position numbers. */
-import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
+import { iota } from "../ops/indexing.ts";
+import { reshape } from "../ops/movement.ts";
 
 /** 0, 1, 2, …: int32 [1, T]. */
 export function positions(length: number): Tensor {
-  return constant(
-    "int32",
-    [1, length],
-    Int32Array.from({ length }, (_, t) => t),
-  );
+  return reshape(iota(length), [1, length]);
 }

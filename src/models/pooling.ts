@@ -1,8 +1,7 @@
 /** @file Which position's hidden state stands for a sequence in sequence classification. */
-import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
 import { cast, equal, mul, sub } from "../ops/elementwise.ts";
-import { takeRows } from "../ops/indexing.ts";
+import { iota, takeRows } from "../ops/indexing.ts";
 import { reshape, slice } from "../ops/movement.ts";
 import { max } from "../ops/reduce.ts";
 import type { ModelInputs } from "./family.ts";
@@ -22,12 +21,7 @@ export function lastToken(
     padTokenId === undefined
       ? inputs.attentionMask
       : sub(1, cast(equal(inputs.inputIds, padTokenId), "int32"));
-  const positions = constant(
-    "int32",
-    [length],
-    Int32Array.from({ length }, (_, t) => t),
-  );
-  const last = max(mul(isReal, positions), { axes: [1], keepDims: true }); // [B, 1]
+  const last = max(mul(isReal, iota(length)), { axes: [1], keepDims: true }); // [B, 1]
   return reshape(takeRows(hiddenStates, last, 1), [batch, width]);
 }
 

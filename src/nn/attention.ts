@@ -1,10 +1,10 @@
 /** @file Scaled dot-product attention and the reshapes around it. Letters: B batch, T query positions,
  * S key positions, H heads, D head width, C = H·D. */
-import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
-import { add, equal, mul, where } from "../ops/elementwise.ts";
+import { add, equal, greater, mul, where } from "../ops/elementwise.ts";
 import { softmax } from "../ops/functional.ts";
+import { iota } from "../ops/indexing.ts";
 import { matmul } from "../ops/matmul.ts";
 import { reshape, transpose } from "../ops/movement.ts";
 import type { Dropout } from "./layers.ts";
@@ -31,19 +31,21 @@ export function paddingBias(attentionMask: Tensor): Tensor {
   return where(equal(reshape(attentionMask, [batch, 1, 1, length]), 0), MASKED, 0);
 }
 
+/** Whether query t must not see key s, which comes after it: bool [1, 1, T, T]. */
+function isFuture(length: number): Tensor {
+  const places = iota(length);
+  return greater(reshape(places, [1, 1, 1, length]), reshape(places, [1, 1, length, 1]));
+}
+
 /** 0 where query t may see key s ≤ t, MASKED elsewhere: [1, 1, T, T]. */
 export function causalBias(length: number): Tensor {
-  const values = Float32Array.from({ length: length * length }, (_, i) =>
-    i % length > Math.floor(i / length) ? MASKED : 0,
-  );
-  return constant("float32", [1, 1, length, length], values);
+  return where(isFuture(length), MASKED, 0);
 }
 
 /** Both masks at once: [B, 1, T, T]. A key that either hides stays hidden (no overflow to -inf). */
 export function causalPaddingBias(attentionMask: Tensor): Tensor {
   const length = dimension(attentionMask.shape, 1);
-  const padding = paddingBias(attentionMask);
-  return where(equal(causalBias(length), 0), padding, MASKED);
+  return where(isFuture(length), MASKED, paddingBias(attentionMask));
 }
 
 export interface AttentionOptions {

@@ -1,7 +1,8 @@
 /** @file From a graph to ONNX: walks the nodes in order and asks each op to emit itself. */
 import { LowrankError } from "../errors.ts";
 import { ONNX_DTYPE, typedArray, type DType, type TypedArray } from "../graph/dtype.ts";
-import { topologicalOrder, type Graph } from "../graph/graph.ts";
+import { DYNAMIC_LENGTH, dynamicDimension, isDynamic } from "../graph/dynamic.ts";
+import { graphInputs, topologicalOrder, type Graph } from "../graph/graph.ts";
 import { constantAttrs, inputAttrs } from "../graph/leaves.ts";
 import type { Tensor, TensorType } from "../graph/node.ts";
 import type { OnnxAttribute, OnnxBuilder } from "../graph/op.ts";
@@ -51,7 +52,9 @@ export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): 
       for (const name of names) dtypes.set(name, resultType(opType, attributes, dtype));
       return names;
     },
+    shape: (dimensions) => lowerShape(builder, dimensions, lengthOf),
   };
+  const lengthOf = lazily(() => lowerLength(builder, graphInputs(graph)));
 
   const inputs: Record<string, TensorType> = {};
   const values = new Map<Tensor, string>();
@@ -99,6 +102,40 @@ export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): 
   return { bytes, inputs, outputs };
 }
 
+/** Dimensions as an int64 vector; those with the dynamic length are computed from it. */
+function lowerShape(
+  builder: OnnxBuilder,
+  dimensions: readonly number[],
+  length: () => string,
+): string {
+  const constant = (values: readonly number[]): string =>
+    builder.constant("int64", [values.length], values);
+  if (!dimensions.some(isDynamic)) return constant(dimensions);
+  const parts = dimensions.map((dimension) => {
+    const dynamic = dynamicDimension(dimension);
+    if (!dynamic) return constant([dimension]);
+    const { factor, offset } = dynamic;
+    const scaled =
+      factor === 1 ? length() : builder.node("Mul", [length(), constant([factor])])[0]!;
+    return offset === 0 ? scaled : builder.node("Add", [scaled, constant([offset])])[0]!;
+  });
+  return parts.length === 1 ? parts[0]! : builder.node("Concat", parts, { axis: 0 })[0]!;
+}
+
+/** The dynamic length, int64 [1]: read off the first input that has it as a dimension. */
+function lowerLength(builder: OnnxBuilder, inputs: ReadonlyMap<string, TensorType>): string {
+  for (const [name, { shape }] of inputs) {
+    const axis = shape.indexOf(DYNAMIC_LENGTH);
+    if (axis !== -1) return builder.node("Shape", [name], { start: axis, end: axis + 1 })[0]!;
+  }
+  throw new LowrankError("graph", "a graph with a dynamic length needs an input that has it.");
+}
+
+function lazily<T>(make: () => T): () => T {
+  let value: T | undefined;
+  return () => (value ??= make());
+}
+
 function notRun(op: string, operator: string, dtype: DType, { name }: Provider): LowrankError {
   return new LowrankError(
     "runtime",
@@ -116,6 +153,7 @@ function resultType(
   dtype: DType,
 ): DType {
   if (COMPARISONS.has(opType)) return "bool";
+  if (opType === "Shape") return "int64";
   if (opType !== "Cast") return dtype;
   return DTYPES.find((candidate) => ONNX_DTYPE[candidate] === attributes["to"])!;
 }

@@ -1,5 +1,6 @@
 /** @file Messages of an ONNX model. Field numbers: onnx.proto of https://github.com/onnx/onnx
  * (ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto). */
+import { formatDimension, isDynamic } from "../graph/dynamic.ts";
 import { ONNX_DTYPE, type TypedArray } from "../graph/dtype.ts";
 import type { TensorType } from "../graph/node.ts";
 import type { OnnxAttribute } from "../graph/op.ts";
@@ -94,6 +95,11 @@ function encodeValueInfo(name: string, { dtype, shape }: TensorType): ProtoWrite
 
 function encodeShape(shape: Shape): ProtoWriter {
   const writer = new ProtoWriter();
-  for (const dim of shape) writer.message(1, new ProtoWriter().varint(1, dim));
+  for (const dim of shape) {
+    const message = new ProtoWriter();
+    if (isDynamic(dim)) message.string(2, formatDimension(dim));
+    else message.varint(1, dim);
+    writer.message(1, message);
+  }
   return writer;
 }

@@ -15,6 +15,9 @@ export interface Provider {
   runs(operator: string, dtype: DType): boolean;
   /** Whether tensors are worth cutting to the size of a processor's cache (passes/tile.ts). */
   readonly cachesRows: boolean;
+  /** Whether one program serves sequences of any length (graph/dynamic.ts); otherwise each length
+   * gets its own. */
+  readonly dynamicLengths: boolean;
 }
 
 const FLOAT = ["float32"] as const;
@@ -80,13 +83,14 @@ const WEBGPU: Readonly<Record<string, readonly DType[]>> = {
 const everything = (): boolean => true;
 
 const TABLE: Readonly<Record<ProviderName, Provider>> = {
-  cpu: { name: "cpu", runs: everything, cachesRows: true },
+  cpu: { name: "cpu", runs: everything, cachesRows: true, dynamicLengths: true },
   webgpu: {
     name: "webgpu",
     runs: (operator, dtype) => WEBGPU[operator]?.includes(dtype) ?? false,
     cachesRows: false,
+    dynamicLengths: false,
   },
-  cuda: { name: "cuda", runs: everything, cachesRows: false },
+  cuda: { name: "cuda", runs: everything, cachesRows: false, dynamicLengths: false },
 };
 
 export function provider(name: ProviderName): Provider {

@@ -1,11 +1,11 @@
 /** @file Reading and writing rows and elements by integer index (int32). */
 import { LowrankError } from "../errors.ts";
 import { ONNX_DTYPE } from "../graph/dtype.ts";
-import { constant } from "../graph/leaves.ts";
+import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
 import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
 import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
-import { add, equal, where } from "./elementwise.ts";
+import { add, equal, mul, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
 
 function requireInt32(name: string, index: Tensor): void {
@@ -72,7 +72,7 @@ export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
     const [column] = builder.node("Cast", [rows!], { to: ONNX_DTYPE.int64 });
     const [zeros] = builder.node("Expand", [
       builder.constant(inputs[0]!.dtype, [], [0]),
-      builder.constant("int64", [shape.length], shape),
+      builder.shape(shape),
     ]);
     return builder.node("ScatterND", [zeros!, column!, updates!], { reduction: "add" });
   },
@@ -109,11 +109,7 @@ export const pickOp: PrimitiveOp<None> = {
     const [x, index] = node.inputs as [Tensor, Tensor];
     if (!g) return [undefined, undefined];
     const width = dimension(x.shape, -1);
-    const places = constant(
-      "int32",
-      [width],
-      Int32Array.from({ length: width }, (_, i) => i),
-    );
+    const places = iota(width);
     const column = [...index.shape, 1];
     return [where(equal(reshape(index, column), places), reshape(g, column), 0), undefined];
   },
@@ -137,6 +133,56 @@ export const pickOp: PrimitiveOp<None> = {
 /** One element of each last-axis row: x [..., V], index [...] → [...]. */
 export function pick(x: Tensor, index: Tensor): Tensor {
   return applyOne(pickOp, [x, index], {});
+}
+
+export interface IotaAttrs {
+  readonly length: number;
+}
+
+export const iotaOp: PrimitiveOp<IotaAttrs> = {
+  kind: "primitive",
+  name: "iota",
+  infer: (_, { length }) => [{ dtype: "int32", shape: [length] }],
+  vjp: "not differentiable",
+  lower: (builder, _, { attrs: { length } }) => {
+    const scalar = (value: number): string => builder.constant("int32", [], [value]);
+    if (!isDynamic(length)) {
+      const values = Int32Array.from({ length }, (__, i) => i);
+      return [builder.constant("int32", [length], values)];
+    }
+    const [limit] = builder.node("Cast", [builder.shape([length])], { to: ONNX_DTYPE.int32 });
+    const [end] = builder.node("Squeeze", [limit!]);
+    return builder.node("Range", [scalar(0), end!, scalar(1)]);
+  },
+  samples: [{ inputs: [], attrs: { length: 5 } }],
+};
+
+/** 0, 1, 2, …, length - 1: int32 [length]. */
+export function iota(length: number): Tensor {
+  return applyOne(iotaOp, [], { length });
+}
+
+export interface AxisLengthAttrs {
+  readonly axis: number;
+}
+
+export const axisLengthOp: PrimitiveOp<AxisLengthAttrs> = {
+  kind: "primitive",
+  name: "axisLength",
+  infer: () => [{ dtype: "int32", shape: [] }],
+  vjp: "not differentiable",
+  lower: (builder, _, { attrs, inputs }) => {
+    const length = inputs[0]!.shape[attrs.axis]!;
+    if (!isDynamic(length)) return [builder.constant("int32", [], [length])];
+    const [vector] = builder.node("Cast", [builder.shape([length])], { to: ONNX_DTYPE.int32 });
+    return builder.node("Squeeze", [vector!]);
+  },
+  samples: [{ inputs: [{ dtype: "float32", shape: [2, 3] }], attrs: { axis: 1 } }],
+};
+
+/** The size of an axis as a value, int32 []: also where it is known only at run time. */
+export function axisLength(x: Tensor, axis: number): Tensor {
+  return applyOne(axisLengthOp, [x], { axis: normalizeAxis("axisLength", axis, x.shape.length) });
 }
 
 export interface TakeRowsAttrs {
@@ -165,11 +211,8 @@ export const takeRowsOp: CompositeOp<TakeRowsAttrs> = {
       batch === x!.shape[0] ? x!.shape.slice(0, axis) : x!.shape.slice(0, axis).with(0, 1);
     const inner = sizeOf(lead.slice(1));
     const length = x!.shape[axis]!;
-    const starts = constant(
-      "int32",
-      [lead[0]!, inner, 1],
-      Int32Array.from({ length: lead[0]! * inner }, (_, l) => l * length),
-    );
+    const leading = reshape(iota(lead[0]! * inner), [lead[0]!, inner, 1]);
+    const starts = mul(leading, axisLength(x!, axis));
     const flat = reshape(add(reshape(index!, [batch, 1, count]), starts), [-1]);
     const rows = reshape(x!, [lead[0]! * inner * length, ...x!.shape.slice(axis + 1)]);
     return [reshape(gather(rows, flat), x!.shape.with(0, batch).with(axis, count))];

@@ -11,7 +11,7 @@ import {
   type Shape,
 } from "../graph/shape.ts";
 import { add, mul } from "./elementwise.ts";
-import { reshape } from "./movement.ts";
+import { reshape, reshapeTarget } from "./movement.ts";
 import { sumTo } from "./reduce.ts";
 
 export interface MatmulAttrs {
@@ -125,7 +125,7 @@ function flatten(builder: OnnxBuilder, x: string, shape: Shape): string {
 
 function unflatten(builder: OnnxBuilder, x: string, shape: Shape): string {
   if (shape.length === 2) return x;
-  return builder.node("Reshape", [x, builder.constant("int64", [shape.length], shape)])[0]!;
+  return builder.node("Reshape", [x, reshapeTarget(builder, shape)])[0]!;
 }
 
 function lowerFlat(

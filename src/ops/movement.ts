@@ -1,6 +1,7 @@
 /** @file Primitives that move elements without computing: reshape, transpose, broadcast, slice,
  * pad, concat. */
 import { LowrankError } from "../errors.ts";
+import { isDynamic } from "../graph/dynamic.ts";
 import { scalar } from "../graph/leaves.ts";
 import { apply, applyOne, type Tensor } from "../graph/node.ts";
 import type { OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
@@ -14,11 +15,14 @@ import {
 } from "../graph/shape.ts";
 import { sumTo } from "./reduce.ts";
 
-const int64 = (builder: OnnxBuilder, values: readonly number[]): string =>
-  builder.constant("int64", [values.length], values);
-
 export interface ShapeAttrs {
   readonly shape: Shape;
+}
+
+/** The shape to give Reshape: a single dynamic dimension is left to be inferred. */
+export function reshapeTarget(builder: OnnxBuilder, shape: Shape): string {
+  const dynamic = shape.filter(isDynamic).length;
+  return builder.shape(dynamic === 1 ? shape.map((dim) => (isDynamic(dim) ? -1 : dim)) : shape);
 }
 
 export const reshapeOp: PrimitiveOp<ShapeAttrs> = {
@@ -34,7 +38,8 @@ export const reshapeOp: PrimitiveOp<ShapeAttrs> = {
     return [{ dtype: x!.dtype, shape }];
   },
   vjp: (node, [g]) => [g && reshape(g, node.inputs[0]!.shape)],
-  lower: (builder, [x], { attrs }) => builder.node("Reshape", [x!, int64(builder, attrs.shape)]),
+  lower: (builder, [x], { attrs }) =>
+    builder.node("Reshape", [x!, reshapeTarget(builder, attrs.shape)]),
   samples: [
     { inputs: [{ dtype: "float32", shape: [2, 6] }], attrs: { shape: [3, 4] } },
     { inputs: [{ dtype: "float32", shape: [1] }], attrs: { shape: [] } },
@@ -96,7 +101,7 @@ export const broadcastToOp: PrimitiveOp<ShapeAttrs> = {
     return [{ dtype: x!.dtype, shape }];
   },
   vjp: (node, [g]) => [g && sumTo(g, node.inputs[0]!.shape)],
-  lower: (builder, [x], { attrs }) => builder.node("Expand", [x!, int64(builder, attrs.shape)]),
+  lower: (builder, [x], { attrs }) => builder.node("Expand", [x!, builder.shape(attrs.shape)]),
   samples: [{ inputs: [{ dtype: "float32", shape: [3, 1] }], attrs: { shape: [2, 3, 4] } }],
 };
 
@@ -128,7 +133,7 @@ export const sliceOp: PrimitiveOp<SliceAttrs> = {
   },
   lower: (builder, [x], { attrs: { axis, start, end }, inputs }) => {
     if (builder.runs("Slice", inputs[0]!.dtype)) {
-      const [starts, ends, axes] = [start, end, axis].map((at) => int64(builder, [at]));
+      const [starts, ends, axes] = [start, end, axis].map((at) => builder.shape([at]));
       return builder.node("Slice", [x!, starts!, ends!, axes!]);
     }
     const places = Int32Array.from({ length: end - start }, (_, i) => start + i);
@@ -213,7 +218,7 @@ export const padOp: PrimitiveOp<PadAttrs> = {
     const pads = Array.from({ length: 2 * rank }, () => 0);
     pads[attrs.axis] = attrs.before;
     pads[rank + attrs.axis] = attrs.after;
-    return builder.node("Pad", [x!, int64(builder, pads)]);
+    return builder.node("Pad", [x!, builder.shape(pads)]);
   },
   samples: [
     { inputs: [{ dtype: "float32", shape: [2, 3] }], attrs: { axis: 1, before: 2, after: 1 } },

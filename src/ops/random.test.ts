@@ -1,3 +1,4 @@
+import { iota } from "./indexing.ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { input } from "../graph/leaves.ts";
 import { applyOne } from "../graph/node.ts";
@@ -29,7 +30,9 @@ function bitsReference(seed: number, step: number, place: number, rows: number, 
 describe("hashVector", () => {
   it("computes the reference, for keys of either sign", async () => {
     const attrs = { stream: 2, length: 64 };
-    const graph = { outputs: { y: applyOne(hashVectorOp, [key], attrs) } };
+    const graph = {
+      outputs: { y: applyOne(hashVectorOp, [key, iota(attrs.length)], { stream: attrs.stream }) },
+    };
     const program = await compile(engine, graph);
     for (const [seed, step] of [
       [0, 0],

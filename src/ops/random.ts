@@ -13,6 +13,7 @@ import type { OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import { dimension, sizeOf, type Shape } from "../graph/shape.ts";
 import { scalar } from "../graph/leaves.ts";
 import { cast, less, mul } from "./elementwise.ts";
+import { iota } from "./indexing.ts";
 import { reshape, slice } from "./movement.ts";
 
 /** Multipliers of MurmurHash3's 32-bit finalizer (Austin Appleby, public domain). */
@@ -30,37 +31,38 @@ export function hash32(x: number): number {
 
 export interface HashVectorAttrs {
   readonly stream: number;
-  readonly length: number;
 }
 
 export const hashVectorOp: PrimitiveOp<HashVectorAttrs> = {
   kind: "primitive",
   name: "hashVector",
-  infer: ([key], { length }) => {
+  infer: ([key, places]) => {
     if (key!.dtype !== "int32" || sizeOf(key!.shape) !== 2) {
       throw new LowrankError("graph", `hashVector: expected a key int32[2], got ${key!.dtype}.`);
     }
-    return [{ dtype: "int32", shape: [length] }];
+    return [{ dtype: "int32", shape: places!.shape }];
   },
   vjp: "not differentiable",
   // h(i) = 2·mix(i·WEYL + mix(step + mix(seed + stream·WEYL))) + 1, in int32 throughout: products that wrap
   // around, which every provider computes alike.
-  lower: (builder, [key], { attrs }) => {
-    const int32 = (values: readonly number[] | Int32Array, shape: number[] = []): string =>
-      builder.constant("int32", shape, values);
+  lower: (builder, [key, places], { attrs }) => {
+    const int32 = (values: readonly number[]): string => builder.constant("int32", [], values);
     const [seed] = builder.node("Gather", [key!, int32([0])], { axis: 0 });
     const [step] = builder.node("Gather", [key!, int32([1])], { axis: 0 });
     const [keyed] = builder.node("Add", [seed!, int32([Math.imul(attrs.stream, WEYL)])]);
     const [mixedKey] = builder.node("Add", [step!, mix(builder, keyed!)]);
-    const counters = Int32Array.from({ length: attrs.length }, (_, i) => Math.imul(i, WEYL));
-    const [counted] = builder.node("Add", [
-      int32(counters, [attrs.length]),
-      mix(builder, mixedKey!),
-    ]);
+    const [counters] = builder.node("Mul", [places!, int32([WEYL | 0])]);
+    const [counted] = builder.node("Add", [counters!, mix(builder, mixedKey!)]);
     return [odd(builder, mix(builder, counted!))];
   },
   samples: [
-    { inputs: [{ dtype: "int32", shape: [2], values: [7, 3] }], attrs: { stream: 1, length: 8 } },
+    {
+      inputs: [
+        { dtype: "int32", shape: [2], values: [7, 3] },
+        { dtype: "int32", shape: [4], values: [0, 1, 2, 9] },
+      ],
+      attrs: { stream: 1 },
+    },
   ],
 };
 
@@ -107,18 +109,19 @@ function mixReference(value: number): number {
 export function hashVectorReference(
   seed: number,
   step: number,
-  { stream, length }: HashVectorAttrs,
+  { stream, length }: { readonly stream: number; readonly length: number },
 ): Int32Array {
   const key = mixReference(step + mixReference(seed + Math.imul(stream, WEYL)));
   return Int32Array.from({ length }, (_, i) => 2 * mixReference(Math.imul(i, WEYL) + key) + 1);
 }
 
-/** Random vectors are made this long at least, so that all places of a step share them. */
-const MIN_VECTOR_LENGTH = 4096;
+/** Static vectors are cut from one of this length, so that all places of a step share it. */
+const SHARED_LENGTH = 4096;
 
+/** Random odd int32 numbers, the same for the same key, stream and place. */
 function hashVector(key: Tensor, stream: number, length: number): Tensor {
-  const full = Math.max(MIN_VECTOR_LENGTH, 2 ** Math.ceil(Math.log2(length)));
-  return slice(applyOne(hashVectorOp, [key], { stream, length: full }), 0, 0, length);
+  const made = length < SHARED_LENGTH ? SHARED_LENGTH : length;
+  return slice(applyOne(hashVectorOp, [key, iota(made)], { stream }), 0, 0, length);
 }
 
 /** Random int32 numbers, uniform over all 32-bit patterns whose last bit is 1. */

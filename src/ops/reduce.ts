@@ -1,7 +1,9 @@
 /** @file Reductions over axes. */
+import { LowrankError } from "../errors.ts";
+import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
 import type { PrimitiveOp, Sample } from "../graph/op.ts";
-import { normalizeAxis, sameShape, type Shape } from "../graph/shape.ts";
+import { normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.ts";
 import { cast, equal, mul } from "./elementwise.ts";
 import { broadcastTo, reshape } from "./movement.ts";
 
@@ -47,7 +49,14 @@ function reducedShape(shape: Shape, { axes, keepDims }: ReduceAttrs): Shape {
 export const sumOp = reduceOp("sum", "ReduceSum", (g, x) => broadcastTo(g, x.shape));
 
 export const meanOp = reduceOp("mean", "ReduceMean", (g, x) => {
-  const count = x.shape.reduce((n, dim, axis) => n * (g.shape[axis] === dim ? 1 : dim), 1);
+  const reduced = x.shape.filter((dim, axis) => g.shape[axis] !== dim);
+  if (reduced.some(isDynamic)) {
+    throw new LowrankError(
+      "graph",
+      "mean: an axis of dynamic length cannot be differentiated. Use sum.",
+    );
+  }
+  const count = sizeOf(reduced);
   return broadcastTo(mul(g, 1 / count), x.shape);
 });
 

@@ -5,6 +5,7 @@
  */
 import { rewrite, topologicalOrder, type Graph, countUses } from "../graph/graph.ts";
 import { makeNode, type Node, type Tensor } from "../graph/node.ts";
+import { dynamicDimension, resolveDimension } from "../graph/dynamic.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { concat, split } from "../ops/movement.ts";
 import { isRowwise } from "./flatten.ts";
@@ -111,15 +112,17 @@ function isTileable(node: Node): boolean {
 }
 
 function bytesOf(node: Node): number {
-  return 4 * sizeOf(node.outputs[0]!.shape);
+  return 4 * sizeOf(node.outputs[0]!.shape.map((dim) => resolveDimension(dim)));
 }
 
-/** A divisor of the rows that brings the largest tensor near TILE_BYTES. */
+/** A divisor of the rows (whatever the dynamic length) that brings the largest tensor near TILE_BYTES. */
 function partsOf({ rows, nodes }: Chain): number {
   const wanted = Math.max(...[...nodes].map(bytesOf)) / TILE_BYTES;
+  const { factor, offset } = dynamicDimension(rows) ?? { factor: rows, offset: 0 };
   let best = 1;
-  for (let parts = 1; parts <= rows && parts <= 2 * wanted; parts++) {
-    if (rows % parts === 0 && Math.abs(parts - wanted) < Math.abs(best - wanted)) best = parts;
+  for (let parts = 1; parts <= factor && parts <= 2 * wanted; parts++) {
+    if (factor % parts === 0 && offset === 0 && Math.abs(parts - wanted) < Math.abs(best - wanted))
+      best = parts;
   }
   return best;
 }

@@ -5,7 +5,9 @@
 import { Worker } from "node:worker_threads";
 import { LowrankError } from "../errors.ts";
 import type { OnnxModel } from "../onnx/lower.ts";
-import { sizeOf } from "../graph/shape.ts";
+import { provider } from "../onnx/providers.ts";
+import { DYNAMIC_LENGTH, resolveDimension } from "../graph/dynamic.ts";
+import { formatShape, sameShape, sizeOf } from "../graph/shape.ts";
 import { BYTES } from "../graph/dtype.ts";
 import type {
   Device,
@@ -22,6 +24,9 @@ import type {
 /** The built worker, seen from src/runtime and dist/runtime alike: Node 20 starts no thread from
  * TypeScript, so tests and examples need `npm run build` first (npm test does it). */
 const WORKER = new URL("../../dist/runtime/worker.js", import.meta.url);
+
+/** Where each length is compiled by itself, lengths are rounded up to this. */
+const STATIC_LENGTH_MULTIPLE = 8;
 
 /** A compiled graph. */
 export interface Program {
@@ -77,6 +82,17 @@ export class Engine {
     return engine;
   }
 
+  /** Multiple to which batches should be padded: 1 where one program serves every length. */
+  get lengthMultiple(): number {
+    return provider(this.device).dynamicLengths ? 1 : STATIC_LENGTH_MULTIPLE;
+  }
+
+  /** The length to build a graph with for batches padded to `length`: the dynamic one where the device
+   * allows it. */
+  graphLength(length: number): number {
+    return provider(this.device).dynamicLengths ? DYNAMIC_LENGTH : length;
+  }
+
   async compile(model: OnnxModel): Promise<Program> {
     const inputs = Object.keys(model.inputs);
     const { program } = await this.#request("compile", { bytes: model.bytes, inputs });
@@ -86,15 +102,7 @@ export class Engine {
   /** Run a program. Inputs that are not fed come from the store; fed buffers are copied. */
   run(program: Program, request: Partial<Omit<RunRequest, "program">> = {}): Promise<RunResult> {
     const { feeds = {}, updates = {}, fetch = [] } = request;
-    for (const [name, tensor] of Object.entries(feeds)) {
-      const expected = program.model.inputs[name];
-      if (expected && tensor.data.length !== sizeOf(expected.shape)) {
-        throw new LowrankError(
-          "runtime",
-          `input ${name}: expected ${sizeOf(expected.shape)} values, got ${tensor.data.length}.`,
-        );
-      }
-    }
+    checkFeeds(program, feeds);
     const known = Object.entries(feeds).filter(([name]) => name in program.model.inputs);
     return this.#request("run", {
       program: program.id,
@@ -165,4 +173,21 @@ export class Engine {
 /** Bytes of a tensor. */
 export function sizeBytes({ dtype, shape }: Pick<HostTensor, "dtype" | "shape">): number {
   return sizeOf(shape) * BYTES[dtype];
+}
+
+/** Throws LowrankError("runtime") when a fed tensor does not have the shape that the program expects. */
+function checkFeeds({ model }: Program, feeds: RunRequest["feeds"]): void {
+  let length: number | undefined;
+  for (const [name, { shape, data }] of Object.entries(feeds)) {
+    const expected = model.inputs[name]?.shape;
+    if (!expected) continue;
+    const axis = expected.indexOf(DYNAMIC_LENGTH);
+    if (axis !== -1) length ??= shape[axis];
+    const resolved = expected.map((dim) => resolveDimension(dim, length));
+    if (sameShape(shape, resolved) && data.length === sizeOf(resolved)) continue;
+    throw new LowrankError(
+      "runtime",
+      `input ${name}: expected shape ${formatShape(resolved)}, got ${formatShape(shape)} with ${data.length} values.`,
+    );
+  }
 }

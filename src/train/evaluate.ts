@@ -75,11 +75,16 @@ export class Evaluator {
     const batch = Math.min(this.#options.batchSize, nextPowerOfTwo(examples.length));
     const lengths = examples.map(({ inputIds }) => inputIds.length);
     let done = 0;
-    for (const plan of planBatches(lengths, { batchSize: batch, shuffle: false, maxLength })) {
+    for (const plan of planBatches(lengths, {
+      batchSize: batch,
+      shuffle: false,
+      maxLength,
+      lengthMultiple: engine.lengthMultiple,
+    })) {
       const shape = { batch, length: plan.length };
       const own = plan.indices.map((index) => examples[index]!);
       const feeds = task.collate(own, shape, padTokenId);
-      const program = await this.#program(shape);
+      const program = await this.#program({ batch, length: engine.graphLength(plan.length) });
       const { outputs } = await engine.run(program, { feeds, fetch: ["logits", "loss"] });
       const all = outputs["logits"]!.data as Float32Array;
       yield {

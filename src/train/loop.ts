@@ -56,11 +56,11 @@ type Progress = Pick<
 export function epochBatches(
   examples: readonly Example[],
   { batchSize, seed }: TrainOptions,
-  maxLength: number,
+  limits: { readonly maxLength: number; readonly lengthMultiple: number },
   epoch: number,
 ): Batch[] {
   const lengths = examples.map(({ inputIds }) => inputIds.length);
-  return planBatches(lengths, { batchSize, shuffle: true, seed, epoch, maxLength });
+  return planBatches(lengths, { batchSize, shuffle: true, seed, epoch, ...limits });
 }
 
 /** Optimizer steps of a run, and of one epoch. */
@@ -129,9 +129,10 @@ class Loop {
   }
 
   async #epochs(): Promise<TrainResult["reason"]> {
-    const { options, train, maxLength } = this.#context;
+    const { options, train, maxLength, engine } = this.#context;
+    const limits = { maxLength, lengthMultiple: engine.lengthMultiple };
     for (let epoch = 0; ; epoch++) {
-      const batches = epochBatches(train, options, maxLength, epoch);
+      const batches = epochBatches(train, options, limits, epoch);
       this.#losses = [];
       for (let first = 0; first < batches.length; first += options.gradientAccumulation) {
         await this.#makeStep(batches.slice(first, first + options.gradientAccumulation));
@@ -178,15 +179,16 @@ class Loop {
   }
 
   #microBatch({ indices, length }: Batch): MicroBatch {
-    const { task, model, options, train, padTokenId } = this.#context;
+    const { task, model, options, train, padTokenId, engine } = this.#context;
     const shape = { batch: options.batchSize, length };
     const examples = indices.map((index) => train[index]!);
     const feeds = task.collate(examples, shape, padTokenId);
+    const graphShape = { ...shape, length: engine.graphLength(length) };
     return {
-      key: String(length),
+      key: String(graphShape.length),
       feeds,
       labels: task.countLabels(feeds),
-      lossSum: () => task.build(model.train() as Model, shape).lossSum,
+      lossSum: () => task.build(model.train() as Model, graphShape).lossSum,
     };
   }
 

@@ -239,7 +239,7 @@ export class Trainer {
       maxLength,
       truncated,
       paddingShare: paddingShare(
-        epochBatches(train, options, maxLength, 0),
+        epochBatches(train, options, { maxLength, lengthMultiple: this.#engine.lengthMultiple }, 0),
         train.map(({ inputIds }) => inputIds.length),
       ),
     };

@@ -49,6 +49,10 @@ export interface Check {
 export interface CheckOptions {
   readonly engine: Engine;
   readonly passes?: readonly PassName[];
+  /** Compile each length by itself, also where the device serves all with one program. */
+  readonly staticLengths?: boolean;
+  /** Leave out the other parts of a fixture: "base", "adapter NAME", "training NAME". */
+  readonly only?: readonly string[];
 }
 
 /** All checks of the fixture `name` below `directory`, as they are done. */
@@ -67,7 +71,8 @@ export async function* checkFixture(
     yield { name, skipped: reason };
     return;
   }
-  for (const configFile of ["config.json", "config.v5.json"]) {
+  const wanted = (part: string): boolean => options.only?.includes(part) ?? true;
+  for (const configFile of wanted("base") ? ["config.json", "config.v5.json"] : []) {
     for (const caseName of Object.keys(fixture.golden.base)) {
       const base = await loadBase(fixture, configFile);
       yield* checkEvaluation(
@@ -81,9 +86,9 @@ export async function* checkFixture(
     }
   }
   for (const adapter of Object.keys(fixture.golden.adapters))
-    yield* checkAdapter(fixture, adapter, options);
+    if (wanted(`adapter ${adapter}`)) yield* checkAdapter(fixture, adapter, options);
   for (const run of Object.keys(fixture.golden.training))
-    yield* checkTraining(fixture, run, options);
+    if (wanted(`training ${run}`)) yield* checkTraining(fixture, run, options);
   if (fixture.golden.generation)
     yield { name: `${name} generation`, skipped: "generation is not implemented yet" };
 }
@@ -139,8 +144,15 @@ function shiftedLabels({ data, shape }: HostTensor): Int32Array {
   return (data as Int32Array).filter((_, i) => i % shape[1]! !== 0);
 }
 
-function forward(fixture: Fixture, base: PretrainedModel, { feeds }: Case) {
-  const [batch, length] = feeds["input_ids"]!.shape as [number, number];
+function forward(
+  fixture: Fixture,
+  base: PretrainedModel,
+  { feeds }: Case,
+  { engine, staticLengths = false }: CheckOptions,
+) {
+  const [batch, tokens] = feeds["input_ids"]!.shape as [number, number];
+  // A sequence of one token has no next one: its loss needs to know the length.
+  const length = staticLengths || tokens === 1 ? tokens : engine.graphLength(tokens);
   const inputs = modelInputs(
     { batch, length },
     {
@@ -181,7 +193,7 @@ async function* checkEvaluation(
   const expected = golden[caseName];
   const testCase = await readCase(fixture, fixture.golden.cases[caseName]);
   await loadParameters(options.engine, base.model, { seed: 0 });
-  const { logits, lossSum } = forward(fixture, base, testCase);
+  const { logits, lossSum } = forward(fixture, base, testCase, options);
   const hasLoss = testCase.labels > 0;
   const graph: Graph = { outputs: { logits, ...(hasLoss ? { loss: lossSum() } : {}) } };
   const outputs = await runGraph(graph, base, testCase.feeds, options);
@@ -239,7 +251,7 @@ async function* checkAdapter(
   const testCase = await readCase(fixture, fixture.golden.cases[golden.gradients.case]);
   const parameters = adapterParameters(base.model, lora);
   const names = Object.keys(golden.gradients.tensors);
-  const { lossSum } = forward(fixture, base, testCase);
+  const { lossSum } = forward(fixture, base, testCase, options);
   const mean = deadRowsIf(options, mul(lossSum(), 1 / testCase.labels));
   const { gradients } = grad(
     mean,
@@ -318,7 +330,10 @@ async function* checkTraining(
     const batches: MicroBatch[] = [];
     for (const keys of golden.batches[step % golden.batches.length]) {
       const testCase = await readCase(fixture, keys);
-      batches.push({ ...testCase, lossSum: () => forward(fixture, base, testCase).lossSum() });
+      batches.push({
+        ...testCase,
+        lossSum: () => forward(fixture, base, testCase, options).lossSum(),
+      });
     }
     const { loss, gradNorm } = await stepper.step(batches, golden.learning_rates[step]);
     losses.push(loss);
