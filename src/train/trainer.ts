@@ -18,6 +18,9 @@ import type { Stepper } from "./stepper.ts";
 export type { DataRows, DataSource } from "./data.ts";
 export type { Hooks, TrainerOptions } from "./prepare.ts";
 
+/** Texts evaluated together, at least: without gradients there is room, and larger products are faster. */
+const EVALUATION_BATCH = 32;
+
 /**
  * Trains an adapter:
  *
@@ -53,7 +56,7 @@ export class Trainer {
       engine: this.#engine,
       model: base.model,
       task,
-      batchSize: options.batchSize,
+      batchSize: Math.max(options.batchSize, EVALUATION_BATCH),
       maxLength: base.encoder.maxLength,
       padTokenId: base.padTokenId,
     });
