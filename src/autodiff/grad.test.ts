@@ -120,10 +120,24 @@ describe("gradients", () => {
   });
 });
 
-describe("what is not computed", () => {
-  const matmuls = (roots: readonly Tensor[]): number =>
-    topologicalOrder(roots).filter(({ op }) => op === matmulOp).length;
+function matmuls(roots: readonly Tensor[]): number {
+  return topologicalOrder(roots).filter(({ op }) => op === matmulOp).length;
+}
 
+/** Products in the gradients of an adapter on one of two layers. */
+function adapterProducts(layersToTransform: number): number {
+  const config = { model_type: "gpt2", vocab_size: 9, n_positions: 4, n_embd: 8, n_head: 2 };
+  const { model, family } = modelFromConfig({ ...config, n_layer: 2 });
+  const options = { r: 2, targetModules: ["c_attn"], layersToTransform, layersPattern: "h" };
+  applyLora(model, loraConfig(options), family);
+  const logits = model.forward(modelInputs({ batch: 2, length: 4 }));
+  const trainable = [...model.namedParameters().values()].filter((p) => p.requiresGrad);
+  expect(trainable).toHaveLength(2);
+  const { loss, gradients } = grad(sum(logits), trainable);
+  return matmuls([loss, ...gradients]) - matmuls([loss]);
+}
+
+describe("what is not computed", () => {
   test("nothing below the first tensor that wants a gradient, none for frozen weights", () => {
     const weights = Array.from({ length: 4 }, (_, i) => input(`w${i}`, "float32", [4, 4]));
     let hidden: Tensor = input("rows", "float32", [3, 4]);
@@ -137,22 +151,10 @@ describe("what is not computed", () => {
   });
 
   test("LoRA on the upper of two layers costs no gradient in the lower one", () => {
-    const products = (layersToTransform: number): number => {
-      const config = { model_type: "gpt2", vocab_size: 9, n_positions: 4, n_embd: 8, n_head: 2 };
-      const { model, family } = modelFromConfig({ ...config, n_layer: 2 });
-      const options = { r: 2, targetModules: ["c_attn"], layersToTransform, layersPattern: "h" };
-      const layers = applyLora(model, loraConfig(options), family);
-      const logits = model.forward(modelInputs({ batch: 2, length: 4 }));
-      const wanted = [...layers.values()].flatMap((layer) => [...layer.namedParameters().values()]);
-      const trainable = wanted.filter((parameter) => parameter.requiresGrad);
-      expect(trainable).toHaveLength(2);
-      const { loss, gradients } = grad(sum(logits), trainable);
-      return matmuls([loss, ...gradients]) - matmuls([loss]);
-    };
     // Upper layer: head, two of the MLP, output projection, four of the attention itself, and the adapter's
     // own: lora_B's gradient, the way down to its input, lora_A's gradient.
-    expect(products(1)).toBe(1 + 2 + 1 + 4 + 3);
+    expect(adapterProducts(1)).toBe(1 + 2 + 1 + 4 + 3);
     // Lower layer: all of the upper one as well, through its projection instead of an adapter.
-    expect(products(0)).toBe(products(1) - 3 + 1 + (2 + 1 + 4 + 3));
+    expect(adapterProducts(0)).toBe(adapterProducts(1) - 3 + 1 + (2 + 1 + 4 + 3));
   });
 });

@@ -45,8 +45,12 @@ export function grad(
       cotangents.set(input, sum ? add(sum, cotangent) : cotangent);
     }
   }
-  const zero = (tensor: Tensor): Tensor => broadcastTo(scalar(0), tensor.shape);
   return { loss: root, gradients: wrt.map((tensor) => cotangents.get(tensor) ?? zero(tensor)) };
+}
+
+/** A tensor's zero gradient. */
+function zero(tensor: Tensor): Tensor {
+  return broadcastTo(scalar(0), tensor.shape);
 }
 
 /** The nodes of `order` that depend on one of `wrt`, the nodes of `wrt` included. */

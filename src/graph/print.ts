@@ -37,7 +37,7 @@ function formatCall(node: Node, names: ReadonlyMap<Tensor, string>): string {
   const constant = constantAttrs(node);
   if (constant) {
     const { values, shape } = constant;
-    const shown = [...values.slice(0, MAX_CONSTANT_VALUES)].map((v) => formatNumber(Number(v)));
+    const shown = Array.from(values.slice(0, MAX_CONSTANT_VALUES), (v) => formatNumber(Number(v)));
     const more = sizeOf(shape) > MAX_CONSTANT_VALUES ? ", …" : "";
     return `constant [${shown.join(", ")}${more}]`;
   }

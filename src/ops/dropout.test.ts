@@ -32,13 +32,16 @@ async function mask(
   return Uint8Array.from(outputs["y"] as Float32Array, (value) => (value === 0 ? 0 : 1));
 }
 
+/** How many values have each bit set, the lowest first. */
+function counts(values: Int32Array): number[] {
+  return Array.from({ length: 32 }, (_, bit) => values.filter((x) => (x >>> bit) & 1).length);
+}
+
 describe("random vectors", () => {
   test("every bit above the lowest is set half of the time and depends on every bit of the key", () => {
     const attrs = { stream: 1, length: 4096 };
     const base = hashVectorReference(5, 9, attrs);
     const limit = ERRORS * Math.sqrt(0.25 * attrs.length) * 1.5; // the largest of 31·64 statistics
-    const counts = (values: Int32Array): number[] =>
-      Array.from({ length: 32 }, (_, bit) => values.filter((x) => (x >>> bit) & 1).length);
     expect(counts(base)[0]).toBe(attrs.length);
     for (const count of counts(base).slice(1)) {
       expect(Math.abs(count - attrs.length / 2)).toBeLessThan(limit);

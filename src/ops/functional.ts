@@ -188,7 +188,7 @@ export const layerNormOp: CompositeOp<LayerNormAttrs> = {
         );
       }
     }
-    const row: Shape = x!.shape.with(-1, 1);
+    const row: Shape = x!.shape.with(x!.shape.length - 1, 1);
     return [
       { dtype: "float32", shape: x!.shape },
       { dtype: "float32", shape: row },
