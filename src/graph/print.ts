@@ -37,7 +37,8 @@ function formatCall(node: Node, names: ReadonlyMap<Tensor, string>): string {
   const constant = constantAttrs(node);
   if (constant) {
     const { values, shape } = constant;
-    const shown = Array.from(values.slice(0, MAX_CONSTANT_VALUES), (v) => formatNumber(Number(v)));
+    const count = Math.min(values.length, MAX_CONSTANT_VALUES);
+    const shown = Array.from({ length: count }, (_, i) => formatNumber(Number(values[i])));
     const more = sizeOf(shape) > MAX_CONSTANT_VALUES ? ", …" : "";
     return `constant [${shown.join(", ")}${more}]`;
   }
