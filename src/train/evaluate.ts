@@ -12,6 +12,10 @@ import type { Example, Feeds, Metrics, Task } from "../tasks/task.ts";
 /** Compiled shapes that are kept: each holds working memory of its size. */
 const MAX_PROGRAMS = 32;
 
+/** Texts computed together without gradients, unless asked otherwise: there is room for more than in
+ * training, and larger products are faster. */
+export const EVALUATION_BATCH = 32;
+
 export interface EvaluatorOptions {
   readonly engine: Engine;
   readonly model: Model;

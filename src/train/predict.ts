@@ -18,13 +18,13 @@ import { findTask } from "../tasks/registry.ts";
 import type { Columns, Examples, Metrics, Prediction, Task } from "../tasks/task.ts";
 import { loadBase, type Base } from "./base.ts";
 import { toTable, type DataSource } from "./data.ts";
-import { Evaluator } from "./evaluate.ts";
+import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
 import { findBaseModel, MANIFEST_FILE, readManifest, type Manifest } from "./manifest.ts";
 
 export interface PredictorOptions {
   /** Directory of the base model, where it is not the one that the adapter names. */
   readonly model?: string | undefined;
-  /** Texts computed together. Default 8. */
+  /** Texts computed together. Default 32. */
   readonly batchSize?: number | undefined;
   /** Default: that of training. */
   readonly maxLength?: number | undefined;
@@ -32,8 +32,6 @@ export interface PredictorOptions {
   /** 0: one per core. */
   readonly threads?: number | undefined;
 }
-
-const DEFAULT_BATCH_SIZE = 8;
 
 /**
  * Predicts with a saved adapter:
@@ -101,7 +99,7 @@ export class Predictor {
     applyLora(base.model, adapter.lora, base.family);
     await loadAdapterWeights(directory, base.model, adapter.lora);
 
-    const { device = "cpu", threads = 0, batchSize = DEFAULT_BATCH_SIZE } = options;
+    const { device = "cpu", threads = 0, batchSize = EVALUATION_BATCH } = options;
     const engine = await Engine.start({ device, threads });
     try {
       await loadParameters(engine, base.model, { seed: 0 });

@@ -7,7 +7,7 @@ import type { Engine } from "../runtime/engine.ts";
 import type { Metrics, Prediction, Task } from "../tasks/task.ts";
 import { join } from "node:path";
 import { toTable, type DataSource } from "./data.ts";
-import { Evaluator } from "./evaluate.ts";
+import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
 import type { Listener, StartedEvent, TrainingEvent, TrainResult } from "./events.ts";
 import { jsonLines, METRICS_FILE } from "./listeners/jsonl.ts";
 import { countSteps, DivergedError, epochBatches, runLoop } from "./loop.ts";
@@ -17,9 +17,6 @@ import type { Stepper } from "./stepper.ts";
 
 export type { DataRows, DataSource } from "./data.ts";
 export type { Hooks, TrainerOptions } from "./prepare.ts";
-
-/** Texts evaluated together, at least: without gradients there is room, and larger products are faster. */
-const EVALUATION_BATCH = 32;
 
 /**
  * Trains an adapter:
