@@ -60,7 +60,7 @@ const microBatch: MicroBatch = {
   key: `${batch}x${length}`,
   lossSum: () =>
     classificationLossSum(
-      model.forward(modelInputs({ batch, length })),
+      model.forward(modelInputs({ batch, length: engine.graphLength(length) })),
       "single_label_classification",
     ),
   feeds: {
