@@ -74,14 +74,16 @@ function foldMovement({ op, inputs, outputs, attrs }: Node): Tensor | undefined 
   if (op === broadcastToOp && sameShape(x.shape, outputs[0]!.shape)) return x;
   if (op === transposeOp) {
     const { permutation } = attrs as { permutation: readonly number[] };
-    if (permutation.every((axis, i) => axis === i)) return x;
+    if (isIdentity(permutation)) return x;
     if (inner.op === transposeOp) {
       const first = inner.attrs.permutation as readonly number[];
-      return transpose(
-        inner.inputs[0]!,
-        permutation.map((axis) => first[axis]!),
-      );
+      const both = permutation.map((axis) => first[axis]!);
+      return isIdentity(both) ? inner.inputs[0]! : transpose(inner.inputs[0]!, both);
     }
   }
   return undefined;
+}
+
+function isIdentity(permutation: readonly number[]): boolean {
+  return permutation.every((axis, i) => axis === i);
 }
