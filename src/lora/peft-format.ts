@@ -67,7 +67,7 @@ export interface AdapterConfig {
 /** Read adapter_config.json of an adapter directory. */
 export async function readAdapterConfig(directory: string): Promise<AdapterConfig> {
   const file = join(directory, ADAPTER_CONFIG_FILE);
-  const stored = (await readJson(file, "the adapter's configuration")) as Record<string, unknown>;
+  const stored = (await readJson(file, "adapter's configuration")) as Record<string, unknown>;
   return parseAdapterConfig(stored, file);
 }
 

@@ -81,7 +81,7 @@ export const AutoModel = {
     options: FromPretrainedOptions = {},
   ): Promise<PretrainedModel> {
     const file = join(directory, options.configFile ?? "config.json");
-    const stored = (await readJson(file, "the model's configuration")) as Record<string, unknown>;
+    const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
     const built = modelFromConfig({ ...stored, ...options.config }, options.task, file);
     const newParameters = await loadWeights(built.model, built.family, directory);
     return { directory, ...built, newParameters };

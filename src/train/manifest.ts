@@ -54,7 +54,7 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export async function readManifest(directory: string): Promise<Manifest | undefined> {
   const file = join(directory, MANIFEST_FILE);
   if (!existsSync(file)) return undefined;
-  const parsed = manifestSchema.safeParse(await readJson(file, "the adapter's description"));
+  const parsed = manifestSchema.safeParse(await readJson(file, "adapter's description"));
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
   throw new LowrankError(
