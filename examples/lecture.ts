@@ -9,24 +9,17 @@
  * test.csv with the columns Label (0 or 1) and Text. After chapter 6 and appendix E of "Build a Large
  * Language Model (From Scratch)" (S. Raschka).
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { planBatches } from "../src/data/batches.ts";
-import { readTable } from "../src/data/readers.ts";
-import { input } from "../src/graph/leaves.ts";
-import type { Tensor } from "../src/graph/node.ts";
-import { replaceLinearWithLora } from "../src/lora/lecture.ts";
-import { GPT_CONFIG_124M, GPTModel, loadGpt2Weights } from "../src/models/gpt-model.ts";
-import { bindParameters } from "../src/nn/bind.ts";
-import { countParameters, freeze } from "../src/nn/module.ts";
-import { crossEntropySum } from "../src/ops/functional.ts";
-import { reshape, slice } from "../src/ops/movement.ts";
-import { deadRows } from "../src/passes/dead-rows.ts";
-import { compile } from "../src/runtime/compile.ts";
-import { Engine, type Program } from "../src/runtime/engine.ts";
-import { loadTokenizer, type Tokenizer } from "../src/text/tokenizer.ts";
-import { Stepper } from "../src/train/stepper.ts";
-import { readJson } from "../src/io/files.ts";
+import { compile, Engine, type Program } from "lowrank";
+import { planBatches, readTable } from "lowrank/data";
+import { countParameters, freeze, replaceLinearWithLora } from "lowrank/lora";
+import { GPT_CONFIG_124M, GPTModel, loadGpt2Weights, type GPTConfig } from "lowrank/models";
+import { bindParameters } from "lowrank/nn";
+import { crossEntropySum, input, reshape, slice, type Tensor } from "lowrank/ops";
+import { loadTokenizer, type Tokenizer } from "lowrank/text";
+import { Stepper } from "lowrank/train";
 
 const RANK = 16;
 const ALPHA = 16;
@@ -53,7 +46,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const config = options.model === undefined ? GPT_CONFIG_124M : await gptConfig(options.model);
+const config = options.model === undefined ? GPT_CONFIG_124M : gptConfig(options.model);
 const model = new GPTModel({ ...config, numClasses: CLASSES });
 if (options.model !== undefined) await loadGpt2Weights(model, options.model);
 
@@ -71,16 +64,15 @@ function count(module: GPTModel): string {
 }
 
 /** The sizes of a GPT-2 directory, under the lecture's names. */
-async function gptConfig(directory: string) {
-  const file = join(directory, "config.json");
-  const stored = (await readJson(file, "GPT-2's configuration")) as Record<string, number>;
+function gptConfig(directory: string): GPTConfig {
+  const stored = JSON.parse(readFileSync(join(directory, "config.json"), "utf8"));
   return {
     ...GPT_CONFIG_124M,
-    vocabSize: stored["vocab_size"]!,
-    contextLength: stored["n_positions"]!,
-    embDim: stored["n_embd"]!,
-    nHeads: stored["n_head"]!,
-    nLayers: stored["n_layer"]!,
+    vocabSize: stored.vocab_size,
+    contextLength: stored.n_positions,
+    embDim: stored.n_embd,
+    nHeads: stored.n_head,
+    nLayers: stored.n_layer,
   };
 }
 
@@ -173,8 +165,7 @@ function lastPositionLoss(): Tensor {
 }
 
 function compileClassifier(engine: Engine): Promise<Program> {
-  const graph = deadRows({ outputs: { logits: lastPositionLogits() } });
-  return compile(engine, bindParameters(graph, model));
+  return compile(engine, bindParameters({ outputs: { logits: lastPositionLogits() } }, model));
 }
 
 /** Share of messages whose larger logit is that of their label. */

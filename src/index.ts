@@ -1,6 +1,6 @@
 /** @file The package `lowrank`: training and predicting, and the engine below. Modules are in "lowrank/nn",
  * ops in "lowrank/ops", LoRA in "lowrank/lora", models in "lowrank/models", the training loop's parts in
- * "lowrank/train". */
+ * "lowrank/train", data files in "lowrank/data", tokenizers in "lowrank/text". */
 
 export { LowrankError, type ErrorCode } from "./errors.ts";
 export { libraryVersion } from "./version.ts";

@@ -9,6 +9,7 @@ export {
   type LoraConfig,
   type LoraOptions,
 } from "./config.ts";
+export { lectureToPeft, peftToLecture } from "./convert.ts";
 export {
   isLoraLayer,
   LoraEmbedding,

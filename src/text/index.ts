@@ -1,0 +1,3 @@
+/** @file "lowrank/text": tokenizers. */
+
+export { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
