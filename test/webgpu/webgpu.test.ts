@@ -12,6 +12,7 @@ import { sizeOf } from "../../src/graph/shape.ts";
 import { lower } from "../../src/onnx/lower.ts";
 import { provider } from "../../src/onnx/providers.ts";
 import { ALL_OPS } from "../../src/ops/all.ts";
+import { dropout } from "../../src/ops/random.ts";
 import { compile } from "../../src/runtime/compile.ts";
 import { Engine } from "../../src/runtime/engine.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
@@ -61,6 +62,19 @@ describe.skipIf(reason !== undefined)(
         }
       });
     }
+
+    test("dropout zeroes the same elements on every device", async () => {
+      const key = input("key", "int32", [2]);
+      const x = input("x", "float32", [5, 33, 70]);
+      const graph = { outputs: { y: dropout(x, { probability: 0.3, key, place: 9 }) } };
+      const data = new Float32Array(sizeOf(x.shape)).fill(0.7);
+      const feeds: Record<string, HostTensor> = {
+        key: { dtype: "int32", shape: [2], data: Int32Array.of(123, -4) },
+        x: { dtype: "float32", shape: x.shape, data },
+      };
+      const [expected, actual] = [await run(cpu, graph, feeds), await run(gpu, graph, feeds)];
+      expect(actual["y"]!.data).toEqual(expected["y"]!.data);
+    });
 
     test("what falls back is refused by ONNX Runtime itself, and can be allowed", async () => {
       const x = input("x", "float32", [2, 3, 4]);
