@@ -13,7 +13,12 @@ export function whyUnavailable(device: Device): Promise<string | undefined> {
   return new Promise((resolve) => {
     const command = [PROBE, device];
     execFile(process.execPath, command, { timeout: PROBE_TIMEOUT_MS }, (error, stdout) => {
-      resolve(error ? stdout.trim() || error.message : undefined);
+      resolve(error ? shorten(stdout.trim() || error.message) : undefined);
     });
   });
+}
+
+/** Without what is said to those who asked for the device. */
+function shorten(reason: string): string {
+  return reason.replace(/^device \w+: /, "").replace(/ Or compute on device cpu\.$/, "");
 }

@@ -111,7 +111,7 @@ export function withFlagNames(definition: CommandDefinition, message: string): s
   let result = message.replace(/^options: /, "");
   for (const { key, flag } of optionsOf(definition)) {
     // Short keys are words of their own: only where the message begins with them.
-    const pattern = /[A-Z]/.test(key) ? `\\b${key}\\b` : `^${key}(?=:)`;
+    const pattern = /[A-Z]/.test(key) ? `\\b${key}\\b` : `^${key}(?=:| \\S+:)`;
     result = result.replace(new RegExp(pattern, "g"), flag);
   }
   return result;

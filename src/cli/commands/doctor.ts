@@ -134,7 +134,7 @@ function report(info: DoctorInfo): string {
   const { total, free } = info.memoryBytes;
   const devices = Object.entries(info.devices).map(([name, { works, reason }]) => [
     name,
-    works ? "works" : `does not work: ${reason}`,
+    works ? "works" : `no: ${reason}`,
   ]);
   const rates = info.matrixMultiplication.map(({ rows, inner, columns, what, gflops }) => [
     `[${rows}, ${inner}] x [${inner}, ${columns}]`,

@@ -1,0 +1,77 @@
+import { expect, it } from "vitest";
+import type { StepEvent, TrainingEvent } from "../train/events.ts";
+import { progressBar } from "./progress-bar.ts";
+import { nearest } from "./suggest.ts";
+import { alignRows, formatBytes, formatCount, formatShare, hasColors } from "./terminal.ts";
+
+it("formats numbers for people", () => {
+  expect([0, 999, 1_500, 45_363_200].map(formatBytes)).toEqual([
+    "0 B",
+    "999 B",
+    "1.5 kB",
+    "45.4 MB",
+  ]);
+  expect(formatCount(22_713_216)).toBe("22,713,216");
+  expect([0.0123, 0.5].map(formatShare)).toEqual(["1.23 %", "50.0 %"]);
+});
+
+it("aligns columns, numbers to the right with like decimals", () => {
+  const rows = [
+    ["label", "F1", "examples"],
+    ["a", 1, 1200],
+    ["bcd", 0.25, 7],
+  ];
+  expect(alignRows(rows, "  ")).toBe(
+    ["  label      F1  examples", "  a      1.0000     1,200", "  bcd    0.2500         7"].join(
+      "\n",
+    ),
+  );
+});
+
+it("finds near names", () => {
+  expect(nearest("bacth-size", ["batch-size", "epochs", "seed"])).toEqual(["batch-size"]);
+  expect(nearest("num-epochs", ["epochs", "steps"])).toEqual(["epochs"]);
+  expect(nearest("xyz", ["epochs", "batch-size"])).toEqual([]);
+});
+
+/** A stream that remembers; no terminal, so no colours. */
+function fakeTerminal(columns: number): { stream: NodeJS.WriteStream; text(): string } {
+  let text = "";
+  const stream = { columns, isTTY: false, write: (part: string) => (text += part) };
+  return { stream: stream as unknown as NodeJS.WriteStream, text: () => text };
+}
+
+const step: StepEvent = {
+  type: "step",
+  step: 12,
+  totalSteps: 12,
+  epoch: 1,
+  loss: 0.25,
+  gradNorm: 1,
+  learningRate: 1e-3,
+  tokens: 100,
+  tokensPerSecond: 5120.4,
+  remainingSeconds: 42,
+};
+const warning: TrainingEvent = { type: "warning", message: "look" };
+
+it("draws progress on one line and keeps what matters above it", () => {
+  const { stream, text } = fakeTerminal(80);
+  const listener = progressBar(stream);
+  listener(step);
+  listener(warning);
+  const bar = "━".repeat(24);
+  expect(text()).toBe(
+    `\r\u001B[K${bar}  12/12  loss 0.2500  5,120 tokens/s  0:42 left\r\u001B[Kwarning: look\n`,
+  );
+});
+
+it("leaves out what does not fit", () => {
+  const { stream, text } = fakeTerminal(40);
+  progressBar(stream)(step);
+  expect(text()).toMatch(/━ {2}12\/12$/);
+});
+
+it("shows colours on terminals alone", () => {
+  expect(hasColors(fakeTerminal(80).stream)).toBe(false);
+});
