@@ -73,13 +73,16 @@ export function formatSeconds(seconds: number): string {
 
 const two = (value: number): string => String(value).padStart(2, "0");
 
+/** E.g. "22,713,216". */
+const count = (value: number): string => value.toLocaleString("en-US");
+
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function startedLines(event: StartedEvent): string[] {
   const cut = event.truncated === 0 ? "no text" : `${event.truncated} texts`;
   return [
-    `model: ${event.model} (${event.modelType}), ${event.parameters} parameters, ` +
-      `${event.trainableParameters} trained (${percent(event.trainableParameters / event.parameters)}), ` +
+    `model: ${event.model} (${event.modelType}), ${count(event.parameters)} parameters, ` +
+      `${count(event.trainableParameters)} trained (${percent(event.trainableParameters / event.parameters)}), ` +
       `adapter ${(event.adapterBytes / 1e6).toFixed(1)} MB`,
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
