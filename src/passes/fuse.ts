@@ -11,6 +11,7 @@ import { scalarValue } from "../graph/leaves.ts";
 import { applyOne, type Node, type Tensor } from "../graph/node.ts";
 import { addOp, mulOp } from "../ops/elementwise.ts";
 import { gemmAccepts, gemmOp, matmulOp, type GemmAttrs } from "../ops/matmul.ts";
+import { reshape, reshapeOp } from "../ops/movement.ts";
 import { scaleOf } from "./fold.ts";
 
 export function fuseGemm(graph: Graph): Graph {
@@ -46,10 +47,17 @@ function gemm({ a, b, attrs }: Gemm, alpha: number, c?: Tensor): Tensor {
 function fuseScaledOperand(node: Node): Tensor | undefined {
   const product = node.op === matmulOp || node.op === gemmOp ? asGemm(node.outputs[0]!) : undefined;
   if (!product) return undefined;
-  const [a, b] = [scaleOf(product.a), scaleOf(product.b)];
+  const [a, b] = [scaledOperand(product.a), scaledOperand(product.b)];
   if (!a && !b) return undefined;
   const operands = { ...product, a: a?.base ?? product.a, b: b?.base ?? product.b };
   return gemm(operands, product.attrs.alpha * (a?.factor ?? 1) * (b?.factor ?? 1));
+}
+
+/** factor · base, also where the product has been reshaped since. */
+function scaledOperand(tensor: Tensor): ReturnType<typeof scaleOf> {
+  if (tensor.node.op !== reshapeOp) return scaleOf(tensor);
+  const inner = scaleOf(tensor.node.inputs[0]!);
+  return inner && { base: reshape(inner.base, tensor.shape), factor: inner.factor };
 }
 
 type ProductOf = (index: number) => Gemm | undefined;

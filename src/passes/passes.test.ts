@@ -127,6 +127,11 @@ describe("fuse", () => {
     expect(last!.attrs).toMatchObject({ alpha: 0.5, transposeB: true });
   });
 
+  test("a factor goes into the product, through a reshape too", async () => {
+    const scaled = matmul(reshape(mul(x, 3), [6, 4]), mul(w, 0.5));
+    expect(ops(await after(fuseGemm, scaled))).toEqual({ reshape: 1, gemm: 1 });
+  });
+
   test("a product that something else reads too is not taken in", async () => {
     const product = matmul(reshape(x, [6, 4]), w);
     const fused = await after(fuseGemm, add(sum(product), add(product, b)));
