@@ -12,10 +12,7 @@ import { CsvError, parse } from "csv-parse/sync";
 import { LowrankError } from "../errors.ts";
 import { LABEL_COLUMNS, TEXT_COLUMNS } from "./columns.ts";
 import { linesOf } from "./lines.ts";
-import type { Row, Table } from "./table.ts";
-
-/** Whether the first line names the columns. */
-export type HeaderOption = "auto" | boolean;
+import type { HeaderOption, Row, Table } from "./table.ts";
 
 /** Cells of a line, and the line on which they start. */
 interface Fields {

@@ -7,10 +7,10 @@ import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { readDelimited, type HeaderOption } from "./delimited.ts";
+import { readDelimited } from "./delimited.ts";
 import { readJson, readJsonLines } from "./json.ts";
 import { readParquet } from "./parquet.ts";
-import type { Table } from "./table.ts";
+import type { HeaderOption, Table } from "./table.ts";
 
 export type { Row, Table } from "./table.ts";
 

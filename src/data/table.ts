@@ -14,6 +14,9 @@ export interface Table {
   unit: "line" | "row";
 }
 
+/** Whether the first line of a CSV or TSV file names the columns. */
+export type HeaderOption = "auto" | boolean;
+
 /** One example as it stands in the file. */
 export interface Row {
   /** 1-based: the line on which it starts, or its number (see Table.unit). */
