@@ -14,6 +14,56 @@ import {
   saveAdapter,
 } from "./peft-format.ts";
 
+/** What `save_pretrained` of peft 0.21.2 writes for a default LoRA on a classifier, without the line
+ * "peft_version". Its options are objects or null: a false in the wrong place does not load. */
+const PEFT_TEXT = `{
+  "alora_invocation_tokens": null,
+  "alpha_pattern": {},
+  "arrow_config": null,
+  "auto_mapping": null,
+  "base_model_name_or_path": null,
+  "bias": "none",
+  "corda_config": null,
+  "ensure_weight_tying": false,
+  "eva_config": null,
+  "exclude_modules": null,
+  "fan_in_fan_out": false,
+  "inference_mode": true,
+  "init_lora_weights": true,
+  "kasa_config": null,
+  "layer_replication": null,
+  "layers_pattern": null,
+  "layers_to_transform": null,
+  "loftq_config": {},
+  "lora_alpha": 8,
+  "lora_bias": false,
+  "lora_dropout": 0.0,
+  "lora_ga_config": null,
+  "megatron_config": null,
+  "megatron_core": "megatron.core",
+  "modules_to_save": [
+    "classifier",
+    "score"
+  ],
+  "monteclora_config": null,
+  "peft_type": "LORA",
+  "qalora_group_size": 16,
+  "r": 8,
+  "rank_pattern": {},
+  "revision": null,
+  "target_modules": [
+    "query"
+  ],
+  "target_parameters": null,
+  "task_type": "SEQ_CLS",
+  "trainable_token_indices": null,
+  "use_bdlora": null,
+  "use_dora": false,
+  "use_qalora": false,
+  "use_rslora": false,
+  "velora_config": null
+}`;
+
 describe("PEFT's files", () => {
   test("adapter_config.json: all keys, sorted, two spaces", async () => {
     const { model, lora } = await adaptedModel("gpt2", { r: 2, targetModules: ["c_attn"] });
@@ -34,6 +84,11 @@ describe("PEFT's files", () => {
       target_modules: ["c_attn"],
       task_type: "SEQ_CLS",
     });
+  });
+
+  test("adapter_config.json is PEFT 0.21's text, but for its version", async () => {
+    const { model, lora } = await adaptedModel("bert", { targetModules: ["query"] });
+    expect(formatAdapterConfig(lora, model, null)).toBe(PEFT_TEXT);
   });
 
   test("the keys of the tensors", async () => {

@@ -20,7 +20,7 @@ export const ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors";
 /** Prefix of every key: PEFT's wrapper (base_model) around its tuner (model). */
 const KEY_PREFIX = "base_model.model.";
 
-/** Options of PEFT that are not implemented, with the values that mean "off". */
+/** Options of PEFT that are not implemented, with the values that mean "off": the first is written. */
 const UNSUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
   alora_invocation_tokens: [null],
   arrow_config: [null],
@@ -36,7 +36,7 @@ const UNSUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
   monteclora_config: [null],
   target_parameters: [null],
   trainable_token_indices: [null],
-  use_bdlora: [false, null],
+  use_bdlora: [null, false],
   use_qalora: [false, null],
   velora_config: [null],
 };
@@ -130,7 +130,8 @@ export function formatAdapterConfig(
     revision: null,
   };
   const sorted = Object.fromEntries(Object.entries(stored).sort(([a], [b]) => (a < b ? -1 : 1)));
-  return `${JSON.stringify(sorted, null, 2)}\n`;
+  // Python writes a float as one: 0.0.
+  return JSON.stringify(sorted, null, 2).replace(/("lora_dropout": \d+)(?=,?$)/m, "$1.0");
 }
 
 /** The parameters that an adapter file holds, by their key in it. */
