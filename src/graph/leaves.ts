@@ -8,6 +8,8 @@ import { formatShape, sizeOf, type Shape } from "./shape.ts";
 
 export interface InputAttrs extends TensorType {
   readonly name: string;
+  /** The value never changes while a program lives: a frozen weight. */
+  readonly frozen?: boolean;
 }
 
 export const inputOp: LeafOp<InputAttrs> = {
@@ -18,8 +20,14 @@ export const inputOp: LeafOp<InputAttrs> = {
 };
 
 /** A value that is given by `name` at each run. */
-export function input(name: string, dtype: DType, shape: Shape): Tensor {
-  return makeNode(inputOp, [], { name, dtype, shape }, [{ dtype, shape }]).outputs[0]!;
+export function input(
+  name: string,
+  dtype: DType,
+  shape: Shape,
+  options: Pick<InputAttrs, "frozen"> = {},
+): Tensor {
+  const attrs = { name, dtype, shape, ...options };
+  return makeNode(inputOp, [], attrs, [{ dtype, shape }]).outputs[0]!;
 }
 
 export interface ConstantAttrs extends TensorType {

@@ -50,7 +50,8 @@ export async function loadParameters(
 export function bindParameters(graph: Graph, model: Module): Graph {
   const inputs = new Map<Tensor, Tensor>();
   for (const [name, parameter] of model.namedParameters()) {
-    inputs.set(parameter, input(name, parameter.dtype, parameter.shape));
+    const { dtype, shape, requiresGrad } = parameter;
+    inputs.set(parameter, input(name, dtype, shape, requiresGrad ? {} : { frozen: true }));
   }
   return substitute(graph, inputs);
 }

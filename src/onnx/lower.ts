@@ -18,17 +18,24 @@ export interface OnnxModel {
   readonly bytes: Uint8Array;
   readonly inputs: Readonly<Record<string, TensorType>>;
   readonly outputs: Readonly<Record<string, TensorType>>;
+  /** Weights that are part of the model; their values are given when a session is created. */
+  readonly weights: Readonly<Record<string, TensorType>>;
 }
 
 export interface LowerOptions {
   readonly provider: Provider;
+  /** Names of inputs to make weights of the model. */
+  readonly weights?: ReadonlySet<string>;
   /** Let ONNX Runtime compute on the CPU what the provider does not run. Default: an error. */
   readonly allowFallback?: boolean;
 }
 
 /** Lower a graph whose composites are expanded, except those with a lowering of their own. Throws
  * LowrankError("runtime") when an op comes down to an operator that the provider does not run. */
-export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): OnnxModel {
+export function lower(
+  graph: Graph,
+  { provider, allowFallback, weights: chosen }: LowerOptions,
+): OnnxModel {
   const nodes: OnnxNode[] = [];
   const initializers = new InitializerPool();
   const dtypes = new Map<string, DType>();
@@ -57,13 +64,15 @@ export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): 
   const lengthOf = lazily(() => lowerLength(builder, graphInputs(graph)));
 
   const inputs: Record<string, TensorType> = {};
+  const weights: Record<string, TensorType> = {};
   const values = new Map<Tensor, string>();
   for (const node of topologicalOrder(Object.values(graph.outputs))) {
     lowered = node.op.name;
     const fed = inputAttrs(node);
     const constant = constantAttrs(node);
     if (fed) {
-      inputs[fed.name] = { dtype: fed.dtype, shape: fed.shape };
+      const target = chosen?.has(fed.name) ? weights : inputs;
+      target[fed.name] = { dtype: fed.dtype, shape: fed.shape };
       dtypes.set(fed.name, fed.dtype);
       values.set(node.outputs[0]!, fed.name);
     } else if (constant) {
@@ -96,10 +105,11 @@ export function lower(graph: Graph, { provider, allowFallback }: LowerOptions): 
   const bytes = encodeModel({
     nodes: nodes.map((node) => renameValues(node, renamed)),
     initializers: initializers.all,
+    external: weights,
     inputs,
     outputs,
   });
-  return { bytes, inputs, outputs };
+  return { bytes, inputs, outputs, weights };
 }
 
 /** Dimensions as an int64 vector; those with the dynamic length are computed from it. */

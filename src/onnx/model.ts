@@ -27,6 +27,8 @@ export interface OnnxInitializer extends TensorType {
 export interface OnnxGraph {
   readonly nodes: readonly OnnxNode[];
   readonly initializers: readonly OnnxInitializer[];
+  /** Initializers whose values are given beside the model, each as a file of its name. */
+  readonly external: Readonly<Record<string, TensorType>>;
   readonly inputs: Readonly<Record<string, TensorType>>;
   readonly outputs: Readonly<Record<string, TensorType>>;
 }
@@ -48,6 +50,9 @@ function encodeGraph(graph: OnnxGraph): ProtoWriter {
   for (const node of graph.nodes) writer.message(1, encodeNode(node));
   writer.string(2, "lowrank");
   for (const tensor of graph.initializers) writer.message(5, encodeTensor(tensor));
+  for (const [name, type] of Object.entries(graph.external)) {
+    writer.message(5, encodeExternalTensor(name, type));
+  }
   for (const [name, type] of Object.entries(graph.inputs)) {
     writer.message(11, encodeValueInfo(name, type));
   }
@@ -86,6 +91,20 @@ function encodeTensor({ name, dtype, shape, values }: OnnxInitializer): ProtoWri
   for (const dim of shape) writer.varint(1, dim);
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return writer.varint(2, ONNX_DTYPE[dtype]).string(8, name).bytes(9, bytes);
+}
+
+/** TensorProto.DataLocation.EXTERNAL */
+const EXTERNAL = 1;
+
+function encodeExternalTensor(name: string, { dtype, shape }: TensorType): ProtoWriter {
+  const writer = new ProtoWriter();
+  for (const dim of shape) writer.varint(1, dim);
+  const location = new ProtoWriter().string(1, "location").string(2, name);
+  return writer
+    .varint(2, ONNX_DTYPE[dtype])
+    .string(8, name)
+    .message(13, location)
+    .varint(14, EXTERNAL);
 }
 
 function encodeValueInfo(name: string, { dtype, shape }: TensorType): ProtoWriter {

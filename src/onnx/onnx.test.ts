@@ -39,6 +39,7 @@ describe("protobuf", () => {
     const bytes = encodeModel({
       nodes: [{ opType: "Neg", domain: "", inputs: ["x"], outputs: ["y"], attributes: { a: -1 } }],
       initializers: [],
+      external: {},
       inputs: { x: type },
       outputs: { y: type },
     });

@@ -18,6 +18,9 @@ export interface Provider {
   /** Whether one program serves sequences of any length (graph/dynamic.ts); otherwise each length
    * gets its own. */
   readonly dynamicLengths: boolean;
+  /** Whether products with few rows gain from weights that are part of the model: ONNX Runtime then
+   * packs them once, in a copy of its own, instead of in every run. */
+  readonly packsWeights: boolean;
 }
 
 const FLOAT = ["float32"] as const;
@@ -83,14 +86,27 @@ const WEBGPU: Readonly<Record<string, readonly DType[]>> = {
 const everything = (): boolean => true;
 
 const TABLE: Readonly<Record<ProviderName, Provider>> = {
-  cpu: { name: "cpu", runs: everything, cachesRows: true, dynamicLengths: true },
+  cpu: {
+    name: "cpu",
+    runs: everything,
+    cachesRows: true,
+    dynamicLengths: true,
+    packsWeights: true,
+  },
   webgpu: {
     name: "webgpu",
     runs: (operator, dtype) => WEBGPU[operator]?.includes(dtype) ?? false,
     cachesRows: false,
     dynamicLengths: false,
+    packsWeights: false,
   },
-  cuda: { name: "cuda", runs: everything, cachesRows: false, dynamicLengths: false },
+  cuda: {
+    name: "cuda",
+    runs: everything,
+    cachesRows: false,
+    dynamicLengths: false,
+    packsWeights: false,
+  },
 };
 
 export function provider(name: ProviderName): Provider {

@@ -127,7 +127,9 @@ describe("errors", () => {
 
   test("a broken model is refused, and the engine goes on", async () => {
     const bytes = Uint8Array.of(1, 2, 3);
-    await expect(engine.compile({ bytes, inputs: {}, outputs: {} })).rejects.toMatchObject({
+    await expect(
+      engine.compile({ bytes, inputs: {}, outputs: {}, weights: {} }),
+    ).rejects.toMatchObject({
       code: "runtime",
     });
     const { y } = await evaluate(

@@ -95,7 +95,11 @@ export class Engine {
 
   async compile(model: OnnxModel): Promise<Program> {
     const inputs = Object.keys(model.inputs);
-    const { program } = await this.#request("compile", { bytes: model.bytes, inputs });
+    const { program } = await this.#request("compile", {
+      bytes: model.bytes,
+      inputs,
+      weights: Object.keys(model.weights),
+    });
     return { id: program, model: { inputs: model.inputs, outputs: model.outputs } };
   }
 

@@ -73,8 +73,9 @@ export function createHost(): Handlers {
       return { version: ort.env.versions.node ?? ort.env.versions.common, device };
     },
 
-    async compile({ bytes, inputs }) {
-      const session = await createSession(bytes, options);
+    async compile({ bytes, inputs, weights }) {
+      const files = weights.map((path) => ({ path, data: bytesOf(lookUp(path)) }));
+      const session = await createSession(bytes, options, files);
       programs.set(nextProgram, { session, inputs });
       return { program: nextProgram++ };
     },
@@ -142,12 +143,21 @@ function fetches(
   return result;
 }
 
+function bytesOf(tensor: ort.Tensor): Uint8Array {
+  const { buffer, byteOffset, byteLength } = tensor.data as TypedArray;
+  return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+}
+
 async function createSession(
   bytes: Uint8Array,
   settings: SessionSettings,
+  files: readonly { path: string; data: Uint8Array }[],
 ): Promise<ort.InferenceSession> {
   try {
-    return await ort.InferenceSession.create(bytes, sessionOptions(settings));
+    return await ort.InferenceSession.create(bytes, {
+      ...sessionOptions(settings),
+      externalData: [...files],
+    });
   } catch (error) {
     if (!(error instanceof Error && error.message.includes(FALLBACK_REFUSED))) throw error;
     throw new Error(

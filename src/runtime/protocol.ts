@@ -48,7 +48,8 @@ export interface View {
 export interface Requests {
   start: { request: EngineOptions; response: { version: string; device: Device } };
   compile: {
-    request: { bytes: Uint8Array; inputs: readonly string[] };
+    /** `weights`: tensors of the store that the model takes as its own. */
+    request: { bytes: Uint8Array; inputs: readonly string[]; weights: readonly string[] };
     response: { program: number };
   };
   put: { request: { name: string; tensor: HostTensor }; response: void };
