@@ -2,8 +2,6 @@
 import { applyLora } from "../src/lora/apply.ts";
 import { loraConfig, type LoraOptions } from "../src/lora/config.ts";
 import { modelFromConfig } from "../src/models/auto.ts";
-import { parameterValues } from "../src/nn/bind.ts";
-import { fromArray } from "../src/nn/init.ts";
 
 const CONFIGS = {
   gpt2: { model_type: "gpt2", vocab_size: 30, n_positions: 8, n_embd: 8, n_layer: 2, n_head: 2 },
@@ -19,17 +17,13 @@ const CONFIGS = {
 } as const;
 export type Family = keyof typeof CONFIGS;
 
-/** A model whose values are fixed by name, so that a base and an adapted one are the same model. */
-export async function fixedModel(family: Family) {
-  const built = modelFromConfig(CONFIGS[family]);
-  for (const [name, parameter] of built.model.namedParameters()) {
-    parameter.values = fromArray(await parameterValues(name, parameter, 1));
-  }
-  return built;
+/** A model with random values. An adapted one has the same: they depend on seed and original path. */
+export function baseModel(family: Family) {
+  return modelFromConfig(CONFIGS[family]);
 }
 
-export async function adaptedModel(family: Family, options: LoraOptions) {
-  const built = await fixedModel(family);
+export function adaptedModel(family: Family, options: LoraOptions) {
+  const built = baseModel(family);
   const lora = loraConfig({ taskType: "SEQ_CLS", ...options });
   return { ...built, lora, layers: applyLora(built.model, lora, built.family) };
 }

@@ -3,7 +3,7 @@
 import { LowrankError } from "../errors.ts";
 import type { ModelFamily } from "../models/family.ts";
 import { Embedding } from "../nn/layers.ts";
-import { freeze, type Module } from "../nn/module.ts";
+import { freeze, keepValues, type Module } from "../nn/module.ts";
 import { rankAndScale, type LoraConfig } from "./config.ts";
 import {
   isLoraLayer,
@@ -31,6 +31,7 @@ export function applyLora(
   freeze(model);
   const layers = new Map<string, LoraLayer>();
   for (const [path, base] of targets) {
+    keepValues(base, path);
     const layer = loraLayer(base, layerOptions(config, path));
     replaceModule(model, path, layer);
     layers.set(path, layer);

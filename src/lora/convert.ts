@@ -10,7 +10,7 @@
 import { LowrankError } from "../errors.ts";
 import type { Values } from "../nn/init.ts";
 import { Conv1D, type Linear } from "../nn/layers.ts";
-import type { Module } from "../nn/module.ts";
+import { keepValues, type Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { loraLayers, replaceModule } from "./apply.ts";
 import { loraConfig, type LoraConfig } from "./config.ts";
@@ -85,14 +85,6 @@ function inexpressible(layer: LoraLayer): string | undefined {
 /** The rank of a matrix [.., r]. */
 function rankOf({ shape }: Parameter): number {
   return shape[1]!;
-}
-
-/** The path of a layer is about to change, and random values depend on it: keep them as they are. */
-function keepValues(layer: Linear, path: string): void {
-  for (const [key, parameter] of layer.ownParameters()) {
-    const { values } = parameter;
-    parameter.values = (context) => values({ ...context, name: `${path}.${key}` });
-  }
 }
 
 /** Give a parameter the transposed values of another, whose path random values depend on. */

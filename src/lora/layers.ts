@@ -91,6 +91,7 @@ export class LoraLinear extends Module {
 function rowNorms(base: Linear | Conv1D): Values {
   return async (context) => {
     const { weight } = base;
+    // The layer's own name for the weight stands in `weight.values` (keepValues).
     const values = await weight.values({ ...context, shape: weight.shape });
     const [rows, columns] = [base.outFeatures, base.inFeatures];
     const [rowStep, columnStep] = base instanceof Conv1D ? [1, rows] : [columns, 1];

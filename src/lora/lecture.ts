@@ -4,7 +4,7 @@
 import type { Tensor } from "../graph/node.ts";
 import { normal, zeros } from "../nn/init.ts";
 import { Linear } from "../nn/layers.ts";
-import { Module, type Layer } from "../nn/module.ts";
+import { keepValues, Module, type Layer } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { matmul } from "../ops/matmul.ts";
@@ -48,12 +48,17 @@ export function replaceLinearWithLora(
   model: Module,
   { rank, alpha }: { rank: number; alpha: number },
 ): void {
-  for (const [name, child] of model.children()) {
+  replaceBelow(model, "", (linear) => new LinearWithLoRA(linear, rank, alpha));
+}
+
+function replaceBelow(module: Module, path: string, wrap: (linear: Linear) => Layer): void {
+  for (const [name, child] of module.children()) {
+    const childPath = path === "" ? name : `${path}.${name}`;
     if (child instanceof Linear) {
-      const replacement: Layer = new LinearWithLoRA(child, rank, alpha);
-      model.setChild(name, replacement);
+      keepValues(child, childPath);
+      module.setChild(name, wrap(child));
     } else {
-      replaceLinearWithLora(child, { rank, alpha });
+      replaceBelow(child, childPath, wrap);
     }
   }
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { evaluate, evaluateModule, int32, largestDifference } from "../../test/run-graph.ts";
-import { adaptedModel, fixedModel } from "../../test/tiny-lora.ts";
+import { adaptedModel, baseModel } from "../../test/tiny-lora.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Model } from "../models/family.ts";
 import { modelInputs } from "../models/inputs.ts";
@@ -55,21 +55,21 @@ for (const family of ["gpt2", "bert"] as const) {
   describe(`${family}: invariants`, () => {
     for (const [name, options] of Object.entries(VARIANTS)) {
       test(`${name}: B = 0 equals the base`, async () => {
-        const base = await logits(await fixedModel(family));
-        const adapted = await logits(await adaptedModel(family, options));
+        const base = await logits(baseModel(family));
+        const adapted = await logits(adaptedModel(family, options));
         const difference = largestDifference(adapted, base);
         // DoRA divides by a norm that is computed anew; otherwise zeros are added.
         expect(difference).toBeLessThanOrEqual(options.useDora ? ROUNDING : 0);
       });
 
       test(`${name}: merged equals unmerged`, async () => {
-        const adapted = await adaptedModel(family, options);
+        const adapted = adaptedModel(family, options);
         perturb(adapted);
         const expected = await logits(adapted);
         // loadParameters has put the weights into the engine.
         const graph = bindParameters(mergedWeights(adapted.model), adapted.model);
         const merged = await evaluate(engine, graph);
-        const plain = await fixedModel(family);
+        const plain = baseModel(family);
         expect(largestDifference(await logits(plain), expected)).toBeGreaterThan(1e-3);
         const parameters = plain.model.namedParameters();
         for (const [path, values] of Object.entries(merged)) {
@@ -80,7 +80,7 @@ for (const family of ["gpt2", "bert"] as const) {
 
       test(`${name}: saved and loaded again, bit by bit`, async () => {
         const directory = mkdtempSync(join(tmpdir(), "lowrank-adapter-"));
-        const adapted = await adaptedModel(family, options);
+        const adapted = adaptedModel(family, options);
         perturb(adapted);
         const expected = await logits(adapted);
         const parameters = adapted.model.namedParameters();
@@ -92,7 +92,7 @@ for (const family of ["gpt2", "bert"] as const) {
         const read = await readAdapterConfig(directory);
         expect(read).toMatchObject({ baseModel: "some/base", unknownKeys: [] });
         expect(read.lora).toMatchObject({ ...options, taskType: "SEQ_CLS" });
-        const loaded = await adaptedModel(family, read.lora);
+        const loaded = adaptedModel(family, read.lora);
         await loadAdapterWeights(directory, loaded.model, read.lora);
         expect(largestDifference(await logits(loaded), expected)).toBe(0);
         rmSync(directory, { recursive: true });
@@ -102,12 +102,12 @@ for (const family of ["gpt2", "bert"] as const) {
 }
 
 test("an adapted embedding merges as well", async () => {
-  const adapted = await adaptedModel("gpt2", { r: 2, targetModules: ["wte"] });
+  const adapted = adaptedModel("gpt2", { r: 2, targetModules: ["wte"] });
   perturb(adapted);
   const expected = await logits(adapted);
   const graph = bindParameters(mergedWeights(adapted.model), adapted.model);
   const merged = await evaluate(engine, graph);
-  const plain = await fixedModel("gpt2");
+  const plain = baseModel("gpt2");
   plain.model.namedParameters().get("transformer.wte.weight")!.values = fromArray(
     merged["transformer.wte.weight"] as Float32Array,
   );

@@ -66,7 +66,7 @@ const PEFT_TEXT = `{
 
 describe("PEFT's files", () => {
   test("adapter_config.json: all keys, sorted, two spaces", async () => {
-    const { model, lora } = await adaptedModel("gpt2", { r: 2, targetModules: ["c_attn"] });
+    const { model, lora } = adaptedModel("gpt2", { r: 2, targetModules: ["c_attn"] });
     const text = formatAdapterConfig(lora, model, "gpt2");
     const stored = JSON.parse(text) as Record<string, unknown>;
     expect(Object.keys(stored)).toEqual(Object.keys(stored).sort());
@@ -87,12 +87,12 @@ describe("PEFT's files", () => {
   });
 
   test("adapter_config.json is PEFT 0.21's text, but for its version", async () => {
-    const { model, lora } = await adaptedModel("bert", { targetModules: ["query"] });
+    const { model, lora } = adaptedModel("bert", { targetModules: ["query"] });
     expect(formatAdapterConfig(lora, model, null)).toBe(PEFT_TEXT);
   });
 
   test("the keys of the tensors", async () => {
-    const { model, lora } = await adaptedModel("bert", {
+    const { model, lora } = adaptedModel("bert", {
       r: 2,
       useDora: true,
       layersToTransform: 0,
@@ -126,14 +126,14 @@ describe("PEFT's files", () => {
 
   test("weights of another model: every key that does not fit", async () => {
     const directory = mkdtempSync(join(tmpdir(), "lowrank-adapter-"));
-    const { model, lora } = await adaptedModel("gpt2", { r: 2 });
+    const { model, lora } = adaptedModel("gpt2", { r: 2 });
     const parameters = model.namedParameters();
     const values = (path: string) => parameterValues(path, parameters.get(path)!, 1);
     await saveAdapter(directory, model, { lora, baseModel: null, values });
     const header = await readHeader(join(directory, "adapter_model.safetensors"));
     expect(header.tensors.size).toBe(5);
 
-    const narrower = await adaptedModel("gpt2", {
+    const narrower = adaptedModel("gpt2", {
       r: 2,
       targetModules: ["c_attn"],
       layersToTransform: 0,
@@ -141,7 +141,7 @@ describe("PEFT's files", () => {
     await expect(loadAdapterWeights(directory, narrower.model, narrower.lora)).rejects.toThrow(
       /unexpected keys: base_model\.model\.transformer\.h\.1\.attn\.c_attn\.lora_A\.weight, .*lora_B\.weight\. The adapter belongs to another model/,
     );
-    const wider = await adaptedModel("gpt2", { r: 3 });
+    const wider = adaptedModel("gpt2", { r: 3 });
     await expect(loadAdapterWeights(directory, wider.model, wider.lora)).rejects.toThrow(
       /lora_A\.weight/,
     );

@@ -6,12 +6,12 @@ import { loraConfig, type LoraOptions } from "./config.ts";
 
 /** Paths of the layers that options adapt. */
 async function paths(options: LoraOptions): Promise<string[]> {
-  return [...(await adaptedModel("gpt2", options)).layers.keys()];
+  return [...adaptedModel("gpt2", options).layers.keys()];
 }
 
 /** Everything trainable besides the adapters. */
 async function trainable(options: LoraOptions): Promise<string[]> {
-  const { model } = await adaptedModel("gpt2", options);
+  const { model } = adaptedModel("gpt2", options);
   return [...model.namedParameters()]
     .filter(([name, p]) => p.requiresGrad && !name.includes("lora_"))
     .map(([name]) => name);
@@ -20,7 +20,7 @@ async function trainable(options: LoraOptions): Promise<string[]> {
 describe("targets", () => {
   test("default: the family's", async () => {
     expect(await paths({})).toEqual(["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"]);
-    const bert = await adaptedModel("bert", {});
+    const bert = adaptedModel("bert", {});
     expect([...bert.layers.keys()].map((path) => path.replace(/.*\./, ""))).toEqual([
       "query",
       "value",
@@ -65,7 +65,7 @@ describe("targets", () => {
   });
 
   test("rank_pattern and alpha_pattern", async () => {
-    const { model } = await adaptedModel("gpt2", {
+    const { model } = adaptedModel("gpt2", {
       r: 2,
       loraAlpha: 4,
       targetModules: ["c_attn"],
@@ -100,7 +100,7 @@ describe("targets", () => {
 
 describe("what is trained", () => {
   test("adapters and the head", async () => {
-    const { model } = await adaptedModel("gpt2", { r: 2 });
+    const { model } = adaptedModel("gpt2", { r: 2 });
     const names = [...model.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad);
     expect(names.map(([name]) => name.replace(/.*\.h\./, ""))).toEqual([
       "0.attn.c_attn.lora_A.weight",

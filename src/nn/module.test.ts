@@ -42,7 +42,7 @@ describe("the printed tree", () => {
   });
 
   test("LoRA layers show what they hold", async () => {
-    const { model } = await adaptedModel("gpt2", { r: 2, loraDropout: 0.1 });
+    const { model } = adaptedModel("gpt2", { r: 2, loraDropout: 0.1 });
     expect(String(model.getModule("transformer.h.0.attn.c_attn"))).toMatchInlineSnapshot(`
       "LoraLinear(
         (base_layer): Conv1D(nf=24, nx=8)

@@ -176,6 +176,18 @@ export function countParameters(module: Module, options: { trainable?: boolean }
   return count;
 }
 
+/**
+ * Keep the values of a module's own parameters when its path changes from `path` to another: values that
+ * are initialised at random depend on the path.
+ */
+export function keepValues(module: Module, path: string): void {
+  for (const [key, parameter] of module.ownParameters()) {
+    const { values } = parameter;
+    const name = path === "" ? key : `${path}.${key}`;
+    parameter.values = (context) => values({ ...context, name });
+  }
+}
+
 /** Exclude all parameters of a module from training. */
 export function freeze(module: Module): void {
   for (const parameter of module.namedParameters().values()) parameter.requiresGrad = false;

@@ -244,7 +244,7 @@ export const concatOp: PrimitiveOp<ConcatAttrs> = {
         throw new LowrankError(
           "graph",
           `concat: inputs must agree except along axis ${axis}, got ` +
-            inputs.map((t) => `${t.dtype}${formatShape(t.shape)}`).join(", "),
+            `${inputs.map((t) => t.dtype + formatShape(t.shape)).join(", ")}.`,
         );
       }
     }
