@@ -290,6 +290,14 @@ describe("data that does not fit", () => {
     expect(error.message).toContain('the label "mixed" is not one of the training data\'s');
   });
 
+  it("refuses a tokenizer with more tokens than the model's embedding has rows", async () => {
+    const config = { vocab_size: 10 };
+    const model = await writeTinyModel(join(root, "few-rows"), { family: "bert", config });
+    const error = await failure(Trainer.create(options({ model })));
+    expect(error).toMatchObject({ code: "tokenizer" });
+    expect(error.message).toMatch(/has \d+ tokens, the model's embedding 10 rows/);
+  });
+
   it("refuses a single label", async () => {
     const data = rows.filter(({ label }) => label === "good");
     expect((await failure(Trainer.create(options({ data })))).message).toContain("at least two");

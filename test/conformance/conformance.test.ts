@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PASSES, type PassName } from "../../src/passes/optimize.ts";
 import { Engine } from "../../src/runtime/engine.ts";
-import { checkFixture, whyUnsupported, type Check } from "./check.ts";
+import { checkFixture, whyUnsupported, type Check, type CheckOptions } from "./check.ts";
 
 const DIRECTORY = join(import.meta.dirname, "../../../shared/conformance");
 const isPresent = existsSync(DIRECTORY);
@@ -31,9 +31,13 @@ function golden(name: string): string {
   return join(DIRECTORY, name, "golden.json");
 }
 
-async function runChecks(name: string, passes: readonly PassName[]): Promise<Check[]> {
+async function runChecks(
+  name: string,
+  options: Pick<CheckOptions, "passes" | "staticLengths">,
+): Promise<Check[]> {
   const checks: Check[] = [];
-  for await (const check of checkFixture(DIRECTORY, name, { engine, passes })) checks.push(check);
+  for await (const check of checkFixture(DIRECTORY, name, { engine, ...options }))
+    checks.push(check);
   return checks;
 }
 
@@ -74,8 +78,14 @@ describe("conformance", { timeout: TIMEOUT_MS }, () => {
       continue;
     }
     test(name, async () => {
-      expect(failures(await runChecks(name, PASSES))).toEqual([]);
+      expect(failures(await runChecks(name, { passes: PASSES }))).toEqual([]);
     });
+    if (PASS_FIXTURES.includes(name)) {
+      test(`${name}, each length compiled by itself`, async () => {
+        const options = { passes: PASSES, staticLengths: true };
+        expect(failures(await runChecks(name, options))).toEqual([]);
+      });
+    }
     for (const part of missingParts(stored)) test.skip(`${name}: ${part}`, () => {});
   }
 });
@@ -84,7 +94,7 @@ describe.skipIf(!isPresent)("passes change no result", { timeout: TIMEOUT_MS }, 
   for (const name of PASS_FIXTURES) {
     for (const [label, passes] of WITHOUT) {
       test(`${name}, ${label}`, async () => {
-        expect(failures(await runChecks(name, passes))).toEqual([]);
+        expect(failures(await runChecks(name, { passes }))).toEqual([]);
       });
     }
   }
