@@ -34,13 +34,16 @@ export function tile(graph: Graph): Graph {
   for (const chain of chains) for (const node of chain.nodes) chainOf.set(node, chain);
   const uses = countUses(graph);
   const outside = outsideReaders(order, chainOf, uses);
-  // Nodes of a chain are rebuilt piece by piece as the walk reaches them; what leaves is joined.
+  // Nodes of a chain are rebuilt piece by piece as the walk reaches them; what leaves is joined. What
+  // enters is cut once for each chain, since chains have different numbers of pieces.
   const pieces = new Map<Tensor, readonly Tensor[]>();
-  const cut = new Map<Tensor, readonly Tensor[]>();
+  const cuts = new Map(chains.map((chain) => [chain, new Map<Tensor, readonly Tensor[]>()]));
+  const partsOf = new Map(chains.map((chain) => [chain, countParts(chain)]));
   return rewrite(graph, (node, original) => {
     const chain = chainOf.get(original);
     if (!chain) return undefined;
-    const parts = partsOf(chain);
+    const parts = partsOf.get(chain)!;
+    const cut = cuts.get(chain)!;
     const operands = node.inputs.map((input, i) => {
       const source = original.inputs[i]!;
       const known = chainOf.get(source.node) === chain ? pieces.get(source) : cut.get(input);
@@ -116,7 +119,7 @@ function bytesOf(node: Node): number {
 }
 
 /** A divisor of the rows (whatever the dynamic length) that brings the largest tensor near TILE_BYTES. */
-function partsOf({ rows, nodes }: Chain): number {
+function countParts({ rows, nodes }: Chain): number {
   const wanted = Math.max(...[...nodes].map(bytesOf)) / TILE_BYTES;
   const { factor, offset } = dynamicDimension(rows) ?? { factor: rows, offset: 0 };
   let best = 1;
