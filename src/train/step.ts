@@ -68,7 +68,6 @@ export function buildStep(
 
   const outputs: Record<string, Tensor> = { loss };
   const updates: Record<string, string> = {};
-  const parts = new Map<Tensor, Tensor>();
   const update = (name: string, value: Tensor): void => {
     outputs[`next.${name}`] = value;
     updates[`next.${name}`] = name;
@@ -81,7 +80,7 @@ export function buildStep(
     return kind.accumulated ? add(input(names.gradient, "float32", [length]), own) : own;
   });
   const inputs = buckets.map((bucket) => bucketInput(bucket));
-  for (const { parts: own } of inputs) for (const [key, part] of own) parts.set(key, part);
+  const parts = new Map(inputs.flatMap((bucket) => [...bucket.parts]));
 
   if (kind.update) {
     const norm = globalNorm(vectors);
