@@ -1,7 +1,7 @@
 /** @file Making a model a LoRA model: a transformation of its module tree. Everything else (heads,
  * tasks, training) is unaware of it. */
 import { LowrankError } from "../errors.ts";
-import type { ModelFamily } from "../models/family.ts";
+import type { ModelFamily, TaskType } from "../models/family.ts";
 import { Embedding } from "../nn/layers.ts";
 import { freeze, keepValues, type Module } from "../nn/module.ts";
 import { rankAndScale, type LoraConfig } from "./config.ts";
@@ -14,8 +14,13 @@ import {
 } from "./layers.ts";
 import { findTargets, isNamed, type Adaptable } from "./targets.ts";
 
-/** Heads that PEFT trains and stores with every sequence classifier. */
-const CLASSIFIER_HEADS = ["classifier", "score"] as const;
+/** Names of the heads that PEFT trains and stores with every adapter for a task. */
+const HEADS: Readonly<Record<TaskType, readonly string[]>> = {
+  SEQ_CLS: ["classifier", "score"],
+  TOKEN_CLS: ["classifier", "score"],
+  QUESTION_ANS: ["qa_outputs"],
+  CAUSAL_LM: [],
+};
 
 /**
  * Freeze a model, put a LoRA layer in the place of every targeted module, and make its parameters, the
@@ -80,7 +85,7 @@ function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: LoraConfig)
 
 /** Modules that are trained and stored whole, the classification head included. */
 export function modulesToSave(config: LoraConfig): string[] {
-  const heads = config.taskType === "SEQ_CLS" ? CLASSIFIER_HEADS : [];
+  const heads = config.taskType === null ? [] : HEADS[config.taskType];
   return [...new Set([...(config.modulesToSave ?? []), ...heads])];
 }
 

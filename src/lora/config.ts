@@ -2,7 +2,7 @@
  * (adapter_config.json, snake_case) is in peft-format.ts. Source: peft 0.21, LoraConfig. */
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
-import type { TaskType } from "../models/family.ts";
+import { TASK_TYPES } from "../models/family.ts";
 
 const names = z.array(z.string()).min(1);
 const pattern = z.record(z.string(), z.number().positive());
@@ -42,10 +42,7 @@ export const loraConfigSchema = z.strictObject({
   fanInFanOut: z.boolean().default(false),
   /** true: kaiming-uniform A and B = 0; "gaussian": A ~ N(0, 1/r) and B = 0; false: both random. */
   initLoraWeights: z.union([z.boolean(), z.literal("gaussian")]).default(true),
-  taskType: z
-    .enum(["SEQ_CLS", "CAUSAL_LM"] satisfies TaskType[])
-    .nullable()
-    .default(null),
+  taskType: z.enum(TASK_TYPES).nullable().default(null),
 });
 
 /** All options, defaults filled in. */

@@ -5,7 +5,8 @@ import type { Tensor } from "../graph/node.ts";
 import type { Module } from "../nn/module.ts";
 
 /** Tasks by PEFT's names. */
-export type TaskType = "SEQ_CLS" | "CAUSAL_LM";
+export const TASK_TYPES = ["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM"] as const;
+export type TaskType = (typeof TASK_TYPES)[number];
 
 /** Inputs of a model, named as in transformers. B batch, T tokens. */
 export interface ModelInputs {
