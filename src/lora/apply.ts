@@ -12,7 +12,7 @@ import {
   type LoraLayer,
   type LoraLayerOptions,
 } from "./layers.ts";
-import { findTargets, isNamed, type Adaptable } from "./targets.ts";
+import { findTargets, type Adaptable } from "./targets.ts";
 
 /** Names of the heads that PEFT trains and stores with every adapter for a task. */
 const HEADS: Readonly<Record<TaskType, readonly string[]>> = {
@@ -89,9 +89,15 @@ export function modulesToSave(config: LoraConfig): string[] {
   return [...new Set([...(config.modulesToSave ?? []), ...heads])];
 }
 
+/** Whether a module is one of those to save: its path ends in a name, also within a part of it, so that
+ * "classifier" means "pre_classifier" too. */
+export function isSavedModule(path: string, names: readonly string[]): boolean {
+  return names.some((name) => path.endsWith(name));
+}
+
 function unfreezeSaved(model: Module, names: readonly string[]): void {
   for (const [path, module] of model.namedModules()) {
-    if (path === "" || !isNamed(path, names)) continue;
+    if (path === "" || !isSavedModule(path, names)) continue;
     for (const parameter of module.namedParameters().values()) parameter.requiresGrad = true;
   }
 }

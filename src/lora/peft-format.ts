@@ -9,10 +9,9 @@ import { Conv1D } from "../nn/layers.ts";
 import { fromFile } from "../nn/init.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { modulesToSave } from "./apply.ts";
+import { isSavedModule, modulesToSave } from "./apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig, type LoraOptions } from "./config.ts";
 import { isLoraLayer, LoraEmbedding } from "./layers.ts";
-import { isNamed } from "./targets.ts";
 
 export const ADAPTER_CONFIG_FILE = "adapter_config.json";
 export const ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors";
@@ -140,7 +139,7 @@ export function adapterParameters(model: Module, lora: LoraConfig): Map<string, 
   const result = new Map<string, Parameter>();
   for (const [path, parameter] of model.namedParameters()) {
     const module = path.slice(0, path.lastIndexOf("."));
-    const isSaved = ancestors(module).some((ancestor) => isNamed(ancestor, saved));
+    const isSaved = ancestors(module).some((ancestor) => isSavedModule(ancestor, saved));
     const isLora = /(?:^|\.)lora_/.test(path);
     const isBias =
       (lora.bias === "all" && path.endsWith("bias")) ||

@@ -88,7 +88,7 @@ export const AutoModel = {
   },
 };
 
-/** Point a model's parameters at a checkpoint; returns those of a head that it lacks. */
+/** Point a model's parameters at a checkpoint; returns those of heads that it lacks. */
 async function loadWeights(
   model: Model,
   family: ModelFamily,
@@ -98,26 +98,33 @@ async function loadWeights(
   const stored = new Map(
     [...checkpoint.tensors.keys()].map((name) => [(family.renameStored ?? String)(name), name]),
   );
-  const prefix = `${family.baseModelPrefix}.`;
-  const isBare = ![...stored.keys()].some((name) => name.startsWith(prefix));
   const storedName = (name: string): string | undefined =>
-    stored.get(isBare && name.startsWith(prefix) ? name.slice(prefix.length) : name);
+    spellings(name, family).flatMap((spelling) => stored.get(spelling) ?? [])[0];
 
   const parameters = model.namedParameters();
-  const isHead = (name: string): boolean =>
-    family.headModules.some((head) => name.startsWith(`${head}.`));
-  const head = [...parameters.keys()].filter(isHead);
-  const headIsNew = head.every((name) => storedName(name) === undefined);
-  if (headIsNew) for (const name of head) initializeHead(parameters.get(name)!);
+  const newParameters = family.headModules.flatMap((head) => {
+    const own = [...parameters.keys()].filter((name) => name.startsWith(`${head}.`));
+    return own.every((name) => storedName(name) === undefined) ? own : [];
+  });
+  for (const name of newParameters) initializeHead(parameters.get(name)!);
 
-  const wanted = [...parameters].filter(([name]) => !(headIsNew && isHead(name)));
+  const wanted = [...parameters].filter(([name]) => !newParameters.includes(name));
   const { tensors } = matchTensors(
     wanted.map(([name, { shape }]) => ({ name, shape })),
     checkpoint,
     { where: directory, resolve: storedName },
   );
   for (const [name, parameter] of wanted) parameter.values = fromFile(tensors.get(name)!);
-  return headIsNew ? head : [];
+  return newParameters;
+}
+
+/** A parameter's possible names in a checkpoint: its own, that in the bare model, and those in models
+ * for other tasks. */
+function spellings(name: string, { basePrefixes }: ModelFamily): string[] {
+  const prefix = basePrefixes.find((candidate) => name.startsWith(`${candidate}.`));
+  if (prefix === undefined) return [name];
+  const bare = name.slice(prefix.length + 1);
+  return [name, bare, ...basePrefixes.map((other) => `${other}.${bare}`)];
 }
 
 function initializeHead(parameter: Parameter): void {

@@ -10,6 +10,7 @@ import { add } from "../ops/elementwise.ts";
 import { slice } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
 import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import { spanClassifier, tokenClassifier, type Bare } from "./heads.ts";
 import { firstToken } from "./pooling.ts";
 
 const configSchema = baseConfigSchema.extend({
@@ -199,19 +200,20 @@ class BertPooler extends Module {
 export class BertModel extends Module {
   embeddings: BertEmbeddings;
   encoder: BertEncoder;
-  pooler: BertPooler;
+  /** Where the first token stands for the sequence. */
+  pooler?: BertPooler;
 
-  constructor(config: BertConfig) {
+  constructor(config: BertConfig, { pooler }: { pooler: boolean }) {
     super();
     this.embeddings = new BertEmbeddings(config);
     this.encoder = new BertEncoder(config);
-    this.pooler = new BertPooler(config);
+    if (pooler) this.pooler = new BertPooler(config);
   }
 
-  /** → pooled [B, C] */
+  /** → [B, T, C] */
   forward(inputs: ModelInputs): Tensor {
     const bias = paddingBias(inputs.attentionMask);
-    return this.pooler.forward(this.encoder.forward(this.embeddings.forward(inputs), bias));
+    return this.encoder.forward(this.embeddings.forward(inputs), bias);
   }
 }
 
@@ -222,23 +224,41 @@ export class BertForSequenceClassification extends Module {
 
   constructor(config: BertConfig) {
     super();
-    this.bert = new BertModel(config);
-    this.dropout = new Dropout(config.classifier_dropout ?? config.hidden_dropout_prob);
+    this.bert = new BertModel(config, { pooler: true });
+    this.dropout = new Dropout(classifierDropout(config));
     this.classifier = new Linear(config.hidden_size, numLabels(config));
   }
 
   /** → logits [B, labels] */
   forward(inputs: ModelInputs): Tensor {
-    return this.classifier.forward(this.dropout.forward(this.bert.forward(inputs)));
+    const pooled = this.bert.pooler!.forward(this.bert.forward(inputs));
+    return this.classifier.forward(this.dropout.forward(pooled));
   }
 }
+
+const classifierDropout = (config: BertConfig): number =>
+  config.classifier_dropout ?? config.hidden_dropout_prob;
+
+const bareModel = (config: BertConfig): Bare => ({
+  name: "bert",
+  model: new BertModel(config, { pooler: false }),
+  width: config.hidden_size,
+});
 
 export const bert: ModelFamily<BertConfig> = {
   modelType: "bert",
   configSchema,
-  models: { SEQ_CLS: (config) => new BertForSequenceClassification(config) },
-  baseModelPrefix: "bert",
-  headModules: ["classifier"],
+  models: {
+    SEQ_CLS: (config) => new BertForSequenceClassification(config),
+    TOKEN_CLS: (config) =>
+      tokenClassifier("BertForTokenClassification", bareModel(config), {
+        labels: numLabels(config),
+        dropout: classifierDropout(config),
+      }),
+    QUESTION_ANS: (config) => spanClassifier("BertForQuestionAnswering", bareModel(config)),
+  },
+  basePrefixes: ["bert"],
+  headModules: ["classifier", "qa_outputs"],
   renameStored: (name) =>
     name
       .replace(/LayerNorm\.gamma$/, "LayerNorm.weight")

@@ -20,7 +20,8 @@ export interface ModelInputs {
   readonly positionIds?: Tensor;
 }
 
-/** A model with a head: `forward` gives the logits. */
+/** A model with a head: `forward` gives the logits: [B, labels] for sequences, [B, T, labels] for tokens,
+ * [B, T, 2] for spans (start, end), [B, T, V] for language models. */
 export interface Model extends Module {
   forward(inputs: ModelInputs): Tensor;
 }
@@ -49,9 +50,10 @@ export interface ModelFamily<C extends BaseConfig = any> {
   readonly modelType: string;
   readonly configSchema: z.ZodType<C>;
   readonly models: Readonly<Partial<Record<TaskType, (config: C) => Model>>>;
-  /** Name of the part without head, "transformer" or "bert": checkpoints of the bare model lack it. */
-  readonly baseModelPrefix: string;
-  /** Parts that a checkpoint of the bare model lacks and that are then made new. */
+  /** Names of the part without head, "transformer" or "bert": checkpoints of the bare model lack it, and
+   * those for another task may have another one. */
+  readonly basePrefixes: readonly string[];
+  /** Parts that a checkpoint of the bare model lacks and that are then made new, each as a whole. */
   readonly headModules: readonly string[];
   /** Fixes a stored tensor's name (older spellings); default: as it is. */
   readonly renameStored?: (name: string) => string;

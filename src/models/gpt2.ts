@@ -9,13 +9,19 @@ import {
   scaledDotProductAttention,
   splitHeads,
 } from "../nn/attention.ts";
-import { activation, Conv1D, Dropout, Embedding, LayerNorm, Linear } from "../nn/layers.ts";
+import { activation, Conv1D, Dropout, Embedding, LayerNorm } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
 import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
-import { lastToken } from "./pooling.ts";
+import {
+  languageModel,
+  lastTokenClassifier,
+  spanClassifier,
+  tokenClassifier,
+  type Bare,
+} from "./heads.ts";
 
 const configSchema = baseConfigSchema.extend({
   vocab_size: z.number().int().positive().default(50257),
@@ -31,6 +37,9 @@ const configSchema = baseConfigSchema.extend({
   resid_pdrop: z.number().default(0.1),
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
+  classifier_dropout: z.number().nullish(),
+  hidden_dropout: z.number().nullish(),
+  tie_word_embeddings: z.boolean().default(true),
   add_cross_attention: z.literal(false).default(false),
 });
 
@@ -136,53 +145,35 @@ export class GPT2Model extends Module {
   }
 }
 
-export class GPT2LMHeadModel extends Module {
-  transformer: GPT2Model;
-  /** Shares the token embedding's weight, without what an adapter adds to that. */
-  lm_head: Layer;
-
-  constructor(config: GPT2Config) {
-    super();
-    this.transformer = new GPT2Model(config);
-    const head = new Linear(config.n_embd, config.vocab_size, { bias: false });
-    head.weight = this.transformer.wte.weight;
-    this.lm_head = head;
-  }
-
-  /** → logits [B, T, V] */
-  forward(inputs: ModelInputs): Tensor {
-    return this.lm_head.forward(this.transformer.forward(inputs));
-  }
-}
-
-export class GPT2ForSequenceClassification extends Module {
-  readonly #padTokenId: number | undefined;
-  transformer: GPT2Model;
-  score: Layer;
-
-  constructor(config: GPT2Config) {
-    super();
-    this.#padTokenId = config.pad_token_id ?? undefined;
-    this.transformer = new GPT2Model(config);
-    this.score = new Linear(config.n_embd, numLabels(config), { bias: false });
-  }
-
-  /** → logits [B, labels] of the last token. */
-  forward(inputs: ModelInputs): Tensor {
-    const hiddenStates = this.transformer.forward(inputs);
-    return this.score.forward(lastToken(hiddenStates, inputs, this.#padTokenId));
-  }
-}
+const bareModel = (config: GPT2Config): Bare & { model: GPT2Model } => ({
+  name: "transformer",
+  model: new GPT2Model(config),
+  width: config.n_embd,
+});
 
 export const gpt2: ModelFamily<GPT2Config> = {
   modelType: "gpt2",
   configSchema,
   models: {
-    SEQ_CLS: (config) => new GPT2ForSequenceClassification(config),
-    CAUSAL_LM: (config) => new GPT2LMHeadModel(config),
+    CAUSAL_LM: (config) => {
+      const bare = bareModel(config);
+      const tied = config.tie_word_embeddings ? bare.model.wte.weight : undefined;
+      return languageModel("GPT2LMHeadModel", bare, { vocabSize: config.vocab_size, tied });
+    },
+    SEQ_CLS: (config) =>
+      lastTokenClassifier("GPT2ForSequenceClassification", bareModel(config), {
+        labels: numLabels(config),
+        padTokenId: config.pad_token_id ?? undefined,
+      }),
+    TOKEN_CLS: (config) =>
+      tokenClassifier("GPT2ForTokenClassification", bareModel(config), {
+        labels: numLabels(config),
+        dropout: config.classifier_dropout ?? config.hidden_dropout ?? 0.1,
+      }),
+    QUESTION_ANS: (config) => spanClassifier("GPT2ForQuestionAnswering", bareModel(config)),
   },
-  baseModelPrefix: "transformer",
-  headModules: ["score", "lm_head"],
+  basePrefixes: ["transformer"],
+  headModules: ["score", "classifier", "qa_outputs", "lm_head"],
   loraTargets: ["c_attn"],
   limits: (config) => ({
     maxLength: config.n_positions,

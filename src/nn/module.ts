@@ -27,9 +27,21 @@ export abstract class Module {
     );
   }
 
-  /** Replace a direct part. */
+  /** A direct part. Throws LowrankError("config") when there is none of that name. */
+  getChild(name: string): Module {
+    const child = this.children().find(([own]) => own === name)?.[1];
+    if (child) return child;
+    throw new LowrankError("config", `${this.typeName()} has no part "${name}".`);
+  }
+
+  /** Replace or add a direct part. */
   setChild(name: string, module: Module): void {
     (this as unknown as Record<string, Module>)[name] = module;
+  }
+
+  /** The name that the printed form begins with. */
+  typeName(): string {
+    return this.constructor.name;
   }
 
   /** What stands in the parentheses of the printed form. */
@@ -92,7 +104,7 @@ export interface Layer extends Module {
 
 function printModule(module: Module): string {
   const parts = repeatedParts(module).map(([name, text]) => `(${name}): ${indent(text)}`);
-  const name = module.constructor.name;
+  const name = module.typeName();
   if (parts.length === 0) return `${name}(${module.extraRepr()})`;
   return `${name}(\n${parts.map((line) => `  ${line}\n`).join("")})`;
 }

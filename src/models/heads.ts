@@ -1,0 +1,128 @@
+/** @file The heads that make a bare model one for a task. Parts stand under transformers' names, which
+ * are the keys of checkpoints and adapters. Letters: L labels. */
+import type { Tensor } from "../graph/node.ts";
+import { Dropout, Linear } from "../nn/layers.ts";
+import { Module, type Layer } from "../nn/module.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import type { Model, ModelInputs } from "./family.ts";
+import { lastToken } from "./pooling.ts";
+
+/** A model without head: hidden states [B, T, C] of its inputs. */
+export interface BareModel extends Module {
+  forward(inputs: ModelInputs): Tensor;
+}
+
+/** A bare model and how transformers calls things. */
+export interface Bare {
+  /** The name of its part: "transformer", "bert". */
+  readonly name: string;
+  readonly model: BareModel;
+  /** C, the width of its hidden states. */
+  readonly width: number;
+}
+
+/** Named parts and a function of them. The parts are looked up at every call, since an adapter may have
+ * taken their place. */
+export class ModelWithHead extends Module implements Model {
+  readonly #typeName: string;
+  readonly #logits: (part: (name: string) => Layer, inputs: ModelInputs) => Tensor;
+
+  /** @param typeName the class in transformers, printed */
+  constructor(
+    typeName: string,
+    parts: Readonly<Record<string, Module>>,
+    logits: (part: (name: string) => Layer, inputs: ModelInputs) => Tensor,
+  ) {
+    super();
+    this.#typeName = typeName;
+    this.#logits = logits;
+    for (const [name, part] of Object.entries(parts)) this.setChild(name, part);
+  }
+
+  override typeName(): string {
+    return this.#typeName;
+  }
+
+  forward(inputs: ModelInputs): Tensor {
+    return this.#logits((name) => this.getChild(name) as Layer, inputs);
+  }
+}
+
+const hiddenStates = (model: Module, inputs: ModelInputs): Tensor =>
+  (model as BareModel).forward(inputs);
+
+export interface LanguageModelOptions {
+  /** Name of the output projection. Default "lm_head". */
+  readonly head?: string;
+  readonly vocabSize: number;
+  /** The token embedding's weight where the projection shares it, without what an adapter adds to that. */
+  readonly tied?: Parameter | undefined;
+  /** What is done to the logits; default nothing. */
+  readonly transform?: (logits: Tensor) => Tensor;
+}
+
+/** Next-token prediction: logits [B, T, V]. */
+export function languageModel(typeName: string, bare: Bare, options: LanguageModelOptions): Model {
+  const { head = "lm_head", vocabSize, tied, transform = (logits) => logits } = options;
+  const projection = new Linear(bare.width, vocabSize, { bias: false });
+  if (tied) projection.weight = tied;
+  const parts = { [bare.name]: bare.model, [head]: projection };
+  return new ModelWithHead(typeName, parts, (part, inputs) =>
+    transform(part(head).forward(hiddenStates(part(bare.name), inputs))),
+  );
+}
+
+/** Sequence classification by a decoder's last token: logits [B, L]. */
+export function lastTokenClassifier(
+  typeName: string,
+  bare: Bare,
+  { labels, padTokenId }: { labels: number; padTokenId: number | undefined },
+): Model {
+  const parts = {
+    [bare.name]: bare.model,
+    score: new Linear(bare.width, labels, { bias: false }),
+  };
+  return new ModelWithHead(typeName, parts, (part, inputs) =>
+    part("score").forward(lastToken(hiddenStates(part(bare.name), inputs), inputs, padTokenId)),
+  );
+}
+
+export interface TokenClassifierOptions {
+  readonly labels: number;
+  /** Name of the projection. Default "classifier". */
+  readonly head?: string;
+  /** Probability of the dropout before it. */
+  readonly dropout: number;
+}
+
+/** Token classification: logits [B, T, L]. */
+export function tokenClassifier(
+  typeName: string,
+  bare: Bare,
+  { labels, head = "classifier", dropout }: TokenClassifierOptions,
+): Model {
+  const parts = {
+    [bare.name]: bare.model,
+    dropout: new Dropout(dropout),
+    [head]: new Linear(bare.width, labels),
+  };
+  return new ModelWithHead(typeName, parts, (part, inputs) =>
+    part(head).forward(part("dropout").forward(hiddenStates(part(bare.name), inputs))),
+  );
+}
+
+/** Question answering: logits [B, T, 2], of the answer's start and of its end. `dropout`: applied before
+ * the head where the family has one. */
+export function spanClassifier(typeName: string, bare: Bare, dropout?: number): Model {
+  const parts = {
+    [bare.name]: bare.model,
+    qa_outputs: new Linear(bare.width, 2),
+    ...(dropout === undefined ? {} : { dropout: new Dropout(dropout) }),
+  };
+  return new ModelWithHead(typeName, parts, (part, inputs) => {
+    const hidden = hiddenStates(part(bare.name), inputs);
+    return part("qa_outputs").forward(
+      dropout === undefined ? hidden : part("dropout").forward(hidden),
+    );
+  });
+}
