@@ -6,6 +6,7 @@ export * from "./init.ts";
 export * from "./layers.ts";
 export * from "./module.ts";
 export { Parameter } from "./parameter.ts";
+export * from "./rotary.ts";
 export * from "./state-dict.ts";
 export { openCheckpoint, type Checkpoint } from "../io/checkpoint.ts";
 export { readHeader, type SafetensorsHeader, type TensorInfo } from "../io/safetensors.ts";
