@@ -6,6 +6,7 @@ import { readJson } from "../io/files.ts";
 import { fromFile, normal, zeros } from "../nn/init.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { bert } from "./bert.ts";
+import { distilbert } from "./distilbert.ts";
 import {
   parseConfig,
   type BaseConfig,
@@ -15,8 +16,9 @@ import {
   type TaskType,
 } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
+import { roberta, xlmRoberta } from "./roberta.ts";
 
-export const FAMILIES: readonly ModelFamily[] = [gpt2, bert];
+export const FAMILIES: readonly ModelFamily[] = [gpt2, bert, distilbert, roberta, xlmRoberta];
 
 /** Standard deviation of a new head's weights, transformers' `initializer_range`. */
 const HEAD_STD = 0.02;

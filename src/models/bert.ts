@@ -1,5 +1,5 @@
 /** @file BERT. Source: https://arxiv.org/abs/1810.04805; module names as in transformers'
- * modeling_bert, which are the keys of its checkpoints. */
+ * modeling_bert, which are the keys of its checkpoints. RoBERTa (roberta.ts) has the same encoder. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
@@ -13,7 +13,7 @@ import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from 
 import { spanClassifier, tokenClassifier, type Bare } from "./heads.ts";
 import { firstToken } from "./pooling.ts";
 
-const configSchema = baseConfigSchema.extend({
+export const bertConfigSchema = baseConfigSchema.extend({
   vocab_size: z.number().int().positive().default(30522),
   hidden_size: z.number().int().positive().default(768),
   num_hidden_layers: z.number().int().positive().default(12),
@@ -29,9 +29,36 @@ const configSchema = baseConfigSchema.extend({
   pad_token_id: z.number().int().nullish().default(0),
   position_embedding_type: z.literal("absolute").default("absolute"),
   is_decoder: z.literal(false).default(false),
+  add_cross_attention: z.literal(false).default(false),
 });
 
-export type BertConfig = z.infer<typeof configSchema>;
+export type BertConfig = z.infer<typeof bertConfigSchema>;
+
+/** What the names of transformers' classes begin with, by model_type. */
+const CLASS_PREFIXES: Readonly<Record<string, string>> = {
+  bert: "Bert",
+  roberta: "Roberta",
+  "xlm-roberta": "XLMRoberta",
+};
+
+/** The name of a class in a family: "BertLayer" is "RobertaLayer" in RoBERTa. */
+export function className(name: string, { model_type }: Pick<BertConfig, "model_type">): string {
+  return name.replace(/^(Bert|Roberta)/, CLASS_PREFIXES[model_type]!);
+}
+
+/** A part of the encoder, printed under the name that it has in its family. */
+export abstract class BertPart extends Module {
+  readonly #typeName: string;
+
+  constructor(config: BertConfig) {
+    super();
+    this.#typeName = className(new.target.name, config);
+  }
+
+  override typeName(): string {
+    return this.#typeName;
+  }
+}
 
 class BertEmbeddings extends Module {
   word_embeddings: Embedding;
@@ -68,7 +95,7 @@ class BertEmbeddings extends Module {
   }
 }
 
-class BertSelfAttention extends Module {
+class BertSelfAttention extends BertPart {
   readonly #heads: number;
   query: Layer;
   key: Layer;
@@ -76,7 +103,7 @@ class BertSelfAttention extends Module {
   dropout: Dropout;
 
   constructor(config: BertConfig) {
-    super();
+    super(config);
     this.#heads = config.num_attention_heads;
     this.query = new Linear(config.hidden_size, config.hidden_size);
     this.key = new Linear(config.hidden_size, config.hidden_size);
@@ -94,13 +121,13 @@ class BertSelfAttention extends Module {
 }
 
 /** A projection with dropout, added to what came in and normalized: ends both halves of a layer. */
-class BertSelfOutput extends Module {
+class BertSelfOutput extends BertPart {
   dense: Layer;
   LayerNorm: LayerNorm;
   dropout: Dropout;
 
   constructor(config: BertConfig, inFeatures = config.hidden_size) {
-    super();
+    super(config);
     this.dense = new Linear(inFeatures, config.hidden_size);
     this.LayerNorm = new LayerNorm(config.hidden_size, config.layer_norm_eps);
     this.dropout = new Dropout(config.hidden_dropout_prob);
@@ -117,12 +144,12 @@ class BertOutput extends BertSelfOutput {
   }
 }
 
-class BertAttention extends Module {
+class BertAttention extends BertPart {
   self: BertSelfAttention;
   output: BertSelfOutput;
 
   constructor(config: BertConfig) {
-    super();
+    super(config);
     this.self = new BertSelfAttention(config);
     this.output = new BertSelfOutput(config);
   }
@@ -132,12 +159,12 @@ class BertAttention extends Module {
   }
 }
 
-class BertIntermediate extends Module {
+class BertIntermediate extends BertPart {
   dense: Layer;
   intermediate_act_fn: Layer;
 
   constructor(config: BertConfig) {
-    super();
+    super(config);
     this.dense = new Linear(config.hidden_size, config.intermediate_size);
     this.intermediate_act_fn = activation(config.hidden_act);
   }
@@ -147,13 +174,13 @@ class BertIntermediate extends Module {
   }
 }
 
-class BertLayer extends Module {
+class BertLayer extends BertPart {
   attention: BertAttention;
   intermediate: BertIntermediate;
   output: BertOutput;
 
   constructor(config: BertConfig) {
-    super();
+    super(config);
     this.attention = new BertAttention(config);
     this.intermediate = new BertIntermediate(config);
     this.output = new BertOutput(config);
@@ -165,11 +192,12 @@ class BertLayer extends Module {
   }
 }
 
-class BertEncoder extends Module {
+/** The layers: what BERT and RoBERTa have in common. */
+export class BertEncoder extends BertPart {
   layer: ModuleList<BertLayer>;
 
   constructor(config: BertConfig) {
-    super();
+    super(config);
     this.layer = new ModuleList(
       Array.from({ length: config.num_hidden_layers }, () => new BertLayer(config)),
     );
@@ -236,7 +264,7 @@ export class BertForSequenceClassification extends Module {
   }
 }
 
-const classifierDropout = (config: BertConfig): number =>
+export const classifierDropout = (config: BertConfig): number =>
   config.classifier_dropout ?? config.hidden_dropout_prob;
 
 const bareModel = (config: BertConfig): Bare => ({
@@ -245,9 +273,15 @@ const bareModel = (config: BertConfig): Bare => ({
   width: config.hidden_size,
 });
 
+/** The names of layer norms' parameters in checkpoints that TensorFlow's were converted to. */
+export const renameLayerNorm = (name: string): string =>
+  name
+    .replace(/LayerNorm\.gamma$/, "LayerNorm.weight")
+    .replace(/LayerNorm\.beta$/, "LayerNorm.bias");
+
 export const bert: ModelFamily<BertConfig> = {
   modelType: "bert",
-  configSchema,
+  configSchema: bertConfigSchema,
   models: {
     SEQ_CLS: (config) => new BertForSequenceClassification(config),
     TOKEN_CLS: (config) =>
@@ -259,10 +293,7 @@ export const bert: ModelFamily<BertConfig> = {
   },
   basePrefixes: ["bert"],
   headModules: ["classifier", "qa_outputs"],
-  renameStored: (name) =>
-    name
-      .replace(/LayerNorm\.gamma$/, "LayerNorm.weight")
-      .replace(/LayerNorm\.beta$/, "LayerNorm.bias"),
+  renameStored: renameLayerNorm,
   loraTargets: ["query", "value"],
   limits: (config) => ({
     maxLength: config.max_position_embeddings,

@@ -19,6 +19,8 @@ export interface Bare {
   readonly model: BareModel;
   /** C, the width of its hidden states. */
   readonly width: number;
+  /** Whether the class in transformers makes its head first: it is then printed first. */
+  readonly comesLast?: boolean;
 }
 
 /** Named parts and a function of them. The parts are looked up at every call, since an adapter may have
@@ -48,8 +50,14 @@ export class ModelWithHead extends Module implements Model {
   }
 }
 
-const hiddenStates = (model: Module, inputs: ModelInputs): Tensor =>
+/** What the bare model among the parts computes: [B, T, C]. */
+export const hiddenStates = (model: Module, inputs: ModelInputs): Tensor =>
   (model as BareModel).forward(inputs);
+
+/** The parts of a model in the order of the class in transformers. */
+export function partsOf({ name, model, comesLast = false }: Bare, head: Record<string, Module>) {
+  return comesLast ? { ...head, [name]: model } : { [name]: model, ...head };
+}
 
 export interface LanguageModelOptions {
   /** Name of the output projection. Default "lm_head". */
@@ -66,7 +74,7 @@ export function languageModel(typeName: string, bare: Bare, options: LanguageMod
   const { head = "lm_head", vocabSize, tied, transform = (logits) => logits } = options;
   const projection = new Linear(bare.width, vocabSize, { bias: false });
   if (tied) projection.weight = tied;
-  const parts = { [bare.name]: bare.model, [head]: projection };
+  const parts = partsOf(bare, { [head]: projection });
   return new ModelWithHead(typeName, parts, (part, inputs) =>
     transform(part(head).forward(hiddenStates(part(bare.name), inputs))),
   );
@@ -78,10 +86,7 @@ export function lastTokenClassifier(
   bare: Bare,
   { labels, padTokenId }: { labels: number; padTokenId: number | undefined },
 ): Model {
-  const parts = {
-    [bare.name]: bare.model,
-    score: new Linear(bare.width, labels, { bias: false }),
-  };
+  const parts = partsOf(bare, { score: new Linear(bare.width, labels, { bias: false }) });
   return new ModelWithHead(typeName, parts, (part, inputs) =>
     part("score").forward(lastToken(hiddenStates(part(bare.name), inputs), inputs, padTokenId)),
   );
@@ -101,11 +106,10 @@ export function tokenClassifier(
   bare: Bare,
   { labels, head = "classifier", dropout }: TokenClassifierOptions,
 ): Model {
-  const parts = {
-    [bare.name]: bare.model,
+  const parts = partsOf(bare, {
     dropout: new Dropout(dropout),
     [head]: new Linear(bare.width, labels),
-  };
+  });
   return new ModelWithHead(typeName, parts, (part, inputs) =>
     part(head).forward(part("dropout").forward(hiddenStates(part(bare.name), inputs))),
   );
@@ -114,11 +118,10 @@ export function tokenClassifier(
 /** Question answering: logits [B, T, 2], of the answer's start and of its end. `dropout`: applied before
  * the head where the family has one. */
 export function spanClassifier(typeName: string, bare: Bare, dropout?: number): Model {
-  const parts = {
-    [bare.name]: bare.model,
+  const parts = partsOf(bare, {
     qa_outputs: new Linear(bare.width, 2),
     ...(dropout === undefined ? {} : { dropout: new Dropout(dropout) }),
-  };
+  });
   return new ModelWithHead(typeName, parts, (part, inputs) => {
     const hidden = hiddenStates(part(bare.name), inputs);
     return part("qa_outputs").forward(

@@ -1,8 +1,8 @@
 /** @file The layers that models are composed of. Names, defaults and printed forms are PyTorch's. */
 import { LowrankError } from "../errors.ts";
-import { input } from "../graph/leaves.ts";
+import { constant, input } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
+import { dimension, sizeOf } from "../graph/shape.ts";
 import { add, relu, tanh } from "../ops/elementwise.ts";
 import { gelu, layerNorm, linear, silu } from "../ops/functional.ts";
 import { gather } from "../ops/indexing.ts";
@@ -96,26 +96,34 @@ export class Embedding extends Module {
   }
 }
 
+export interface LayerNormOptions {
+  /** Default true. */
+  bias?: boolean;
+}
+
 /** Layer normalization over the last axis: x [..., C] → [..., C]; weight, bias [C]. */
 export class LayerNorm extends Module {
   readonly eps: number;
   weight: Parameter;
-  bias: Parameter;
+  bias?: Parameter;
 
-  constructor(width: number, eps = 1e-5) {
+  constructor(width: number, eps = 1e-5, { bias = true }: LayerNormOptions = {}) {
     super();
     this.eps = eps;
     this.weight = new Parameter([width], ones);
-    this.bias = new Parameter([width], zeros);
+    if (bias) this.bias = new Parameter([width], zeros);
   }
 
   forward(x: Tensor): Tensor {
-    return layerNorm(x, this.weight, this.bias, this.eps);
+    const { shape } = this.weight;
+    const bias = this.bias ?? constant("float32", shape, new Float32Array(sizeOf(shape)));
+    return layerNorm(x, this.weight, bias, this.eps);
   }
 
   override extraRepr(): string {
     const width = dimension(this.weight.shape, 0);
-    return `(${width},), eps=${pythonNumber(this.eps)}, elementwise_affine=True, bias=True`;
+    const bias = this.bias ? "True" : "False";
+    return `(${width},), eps=${pythonNumber(this.eps)}, elementwise_affine=True, bias=${bias}`;
   }
 }
 
@@ -139,9 +147,10 @@ export class Dropout extends Module {
     this.p = p;
   }
 
-  forward(x: Tensor): Tensor {
+  /** @param use tells apart the places where one module is applied: their random numbers differ */
+  forward(x: Tensor, use = ""): Tensor {
     if (!this.training || this.p === 0) return x;
-    return dropout(x, { probability: this.p, key: randomKey, place: hashPath(this.path) });
+    return dropout(x, { probability: this.p, key: randomKey, place: hashPath(this.path + use) });
   }
 
   override extraRepr(): string {
@@ -158,6 +167,13 @@ function hashPath(path: string): number {
   return hash >>> 0;
 }
 
+/** Does nothing: stands where other models of a family have a layer. */
+export class Identity extends Module {
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}
+
 // Activations, under the names that transformers prints and config.json uses.
 
 export class GELUActivation extends Module {
@@ -172,6 +188,9 @@ export class NewGELUActivation extends Module {
     return gelu(x, "tanh");
   }
 }
+
+/** The same function; Gemma's name for it. */
+export class GELUTanh extends NewGELUActivation {}
 
 export class Tanh extends Module {
   forward(x: Tensor): Tensor {
@@ -191,13 +210,16 @@ export class SiLU extends Module {
   }
 }
 
+/** The same function as transformers names it. */
+export class SiLUActivation extends SiLU {}
+
 const ACTIVATIONS: Readonly<Record<string, new () => Layer>> = {
   gelu: GELUActivation,
   gelu_new: NewGELUActivation,
-  gelu_pytorch_tanh: NewGELUActivation,
+  gelu_pytorch_tanh: GELUTanh,
   relu: ReLU,
-  silu: SiLU,
-  swish: SiLU,
+  silu: SiLUActivation,
+  swish: SiLUActivation,
   tanh: Tanh,
 };
 
