@@ -16,9 +16,17 @@ import {
   type TaskType,
 } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
+import { modernbert } from "./modernbert.ts";
 import { roberta, xlmRoberta } from "./roberta.ts";
 
-export const FAMILIES: readonly ModelFamily[] = [gpt2, bert, distilbert, roberta, xlmRoberta];
+export const FAMILIES: readonly ModelFamily[] = [
+  gpt2,
+  bert,
+  distilbert,
+  roberta,
+  xlmRoberta,
+  modernbert,
+];
 
 /** Standard deviation of a new head's weights, transformers' `initializer_range`. */
 const HEAD_STD = 0.02;

@@ -13,5 +13,6 @@ export { GPT_CONFIG_124M, GPTModel, loadGpt2Weights, type GPTConfig } from "./gp
 export { gpt2, GPT2Model, type GPT2Config } from "./gpt2.ts";
 export * from "./heads.ts";
 export { modelInputs, type InputOptions, type InputShape } from "./inputs.ts";
-export { firstToken, lastToken } from "./pooling.ts";
+export { modernbert, ModernBertModel, type ModernBertConfig } from "./modernbert.ts";
+export { firstToken, lastToken, meanOfTokens } from "./pooling.ts";
 export { roberta, RobertaModel, xlmRoberta, type RobertaConfig } from "./roberta.ts";

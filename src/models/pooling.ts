@@ -1,9 +1,9 @@
 /** @file Which position's hidden state stands for a sequence in sequence classification. */
 import type { Tensor } from "../graph/node.ts";
-import { cast, equal, mul, sub } from "../ops/elementwise.ts";
+import { cast, div, equal, mul, sub } from "../ops/elementwise.ts";
 import { iota, takeRows } from "../ops/indexing.ts";
 import { reshape, slice } from "../ops/movement.ts";
-import { max } from "../ops/reduce.ts";
+import { max, sum } from "../ops/reduce.ts";
 import type { ModelInputs } from "./family.ts";
 
 /**
@@ -29,4 +29,11 @@ export function lastToken(
 export function firstToken(hiddenStates: Tensor): Tensor {
   const [batch, , width] = hiddenStates.shape as [number, number, number];
   return reshape(slice(hiddenStates, 1, 0, 1), [batch, width]);
+}
+
+/** The mean of the hidden states at real tokens: [B, T, C], int32 mask [B, T] → [B, C]. */
+export function meanOfTokens(hiddenStates: Tensor, attentionMask: Tensor): Tensor {
+  const [batch, length] = attentionMask.shape as [number, number];
+  const isReal = cast(reshape(attentionMask, [batch, length, 1]), "float32");
+  return div(sum(mul(hiddenStates, isReal), { axes: [1] }), sum(isReal, { axes: [1] }));
 }

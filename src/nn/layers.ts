@@ -169,7 +169,7 @@ function hashPath(path: string): number {
 
 /** Does nothing: stands where other models of a family have a layer. */
 export class Identity extends Module {
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor, ..._others: unknown[]): Tensor {
     return x;
   }
 }
