@@ -6,7 +6,7 @@ import { loraConfig } from "../src/lora/config.ts";
 import { modelFromConfig } from "../src/models/auto.ts";
 import { modelInputs } from "../src/models/inputs.ts";
 import { Engine } from "../src/runtime/engine.ts";
-import { classificationLossSum } from "../src/tasks/losses.ts";
+import { objectiveOf } from "../src/tasks/objectives.ts";
 import { Stepper, type MicroBatch } from "../src/train/stepper.ts";
 import { randomGenerator } from "../src/random.ts";
 import { countParameters } from "../src/nn/module.ts";
@@ -58,11 +58,10 @@ const int32 = (shape: number[], value: () => number) => ({
 });
 const microBatch: MicroBatch = {
   key: `${batch}x${length}`,
-  lossSum: () =>
-    classificationLossSum(
-      model.forward(modelInputs({ batch, length: engine.graphLength(length) })),
-      "single_label_classification",
-    ),
+  lossSum: () => {
+    const logits = model.forward(modelInputs({ batch, length: engine.graphLength(length) }));
+    return objectiveOf("SEQ_CLS").build(logits).lossSum;
+  },
   feeds: {
     input_ids: int32([batch, length], () => random.int(50257)),
     attention_mask: int32([batch, length], () => 1),

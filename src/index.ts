@@ -9,7 +9,8 @@ export { Trainer, type DataRows, type DataSource, type TrainerOptions } from "./
 export { Predictor, type PredictorOptions } from "./train/predict.ts";
 export { trainOptionsSchema, type TrainOptions, type TrainOptionsInput } from "./train/options.ts";
 export type * from "./train/events.ts";
-export type { Metrics, Prediction, Task } from "./tasks/task.ts";
+export type { ClassificationPrediction } from "./tasks/sequence-classification.ts";
+export type { Input, Metrics, Task } from "./tasks/task.ts";
 
 export { AutoModel, type FromPretrainedOptions, type PretrainedModel } from "./models/auto.ts";
 export { applyLora } from "./lora/apply.ts";

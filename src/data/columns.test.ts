@@ -1,12 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { findColumn, LABEL_COLUMNS, TEXT_COLUMNS, textValues } from "./columns.ts";
+import { findColumn, textValues } from "./columns.ts";
 import type { Table } from "./table.ts";
 
 const table = (...columns: string[]): Table => ({ file: "d.csv", columns, rows: [], unit: "line" });
-const text = (t: Table, asked?: string): string =>
-  findColumn(t, { asked, candidates: TEXT_COLUMNS, role: "text" });
-const label = (t: Table, asked?: string): string =>
-  findColumn(t, { asked, candidates: LABEL_COLUMNS, role: "label" });
+const text = (t: Table, asked?: string): string => findColumn(t, "text", asked);
+const label = (t: Table, asked?: string): string => findColumn(t, "label", asked);
 
 describe("findColumn", () => {
   it("finds usual names without case", () => {

@@ -5,73 +5,107 @@
 import { LowrankError } from "../errors.ts";
 import { columnOf, placeOf, show, summarize, type Table } from "./table.ts";
 
-/** Usual names of a column of texts. Compared without case. */
-export const TEXT_COLUMNS: readonly string[] =
-  "text texts sentence message content review question utterance document body title comment tweet post query input prompt description headline passage sms email".split(
-    " ",
-  );
+/** A kind of column. */
+interface Role {
+  /** What is in it, for descriptions and messages. */
+  readonly what: string;
+  /** Its usual names, compared without case, hyphens and underscores. */
+  readonly names: readonly string[];
+}
 
-/** Usual names of a column of labels. Compared without case. */
-export const LABEL_COLUMNS: readonly string[] =
-  "label labels category class target intent sentiment tag label_text label_name class_name categories topic rating stars".split(
-    " ",
-  );
+const role = (what: string, names: string): Role => ({ what, names: names.split(" ") });
 
-/** What a column is for. */
-export type ColumnRole = "text" | "label";
+/** What columns are for. A role's own name comes first among its usual ones. */
+export const COLUMN_ROLES = {
+  text: role(
+    "the texts",
+    "text texts sentence sentence1 message content review question utterance document body title comment tweet post query input prompt description headline passage sms email premise",
+  ),
+  textPair: role("the second texts of pairs", "text_pair text2 sentence2 hypothesis question2"),
+  label: role(
+    "the labels",
+    "label labels category class target intent sentiment tag label_text label_name class_name categories topic rating stars score",
+  ),
+  question: role("the questions", "question questions query"),
+  context: role("the texts that hold the answers", "context contexts passage paragraph document"),
+  answers: role("the answers, with their places", "answers answer answer_text"),
+  tokens: role("the tokens", "tokens words"),
+  tags: role("the tokens' tags", "tags ner_tags ner labels"),
+  spans: role("the entities' places in the text", "spans entities label"),
+  prompt: role("the prompts", "prompt instruction question source"),
+  completion: role("the completions", "completion response output answer target"),
+} as const satisfies Record<string, Role>;
 
-const FLAGS: Record<ColumnRole, string> = { text: "--text-column", label: "--label-column" };
+export type ColumnRole = keyof typeof COLUMN_ROLES;
 
-/** What to look for. */
-export interface FindColumnOptions {
-  /** The name the user gave: must be there exactly. */
-  asked?: string | undefined;
-  /** Names to look for otherwise (TEXT_COLUMNS, LABEL_COLUMNS). */
-  candidates: readonly string[];
-  role: ColumnRole;
+/** "--text-pair-column" */
+const flagOf = (name: ColumnRole): string =>
+  `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}-column`;
+
+const wordsOf = (name: ColumnRole): string =>
+  name.replace(/[A-Z]/g, (capital) => ` ${capital.toLowerCase()}`);
+
+const plain = (name: string): string => name.trim().toLowerCase().replaceAll(/[-_ ]/g, "");
+
+/** Columns with one of a role's usual names, or the one that is named exactly like the role. */
+function namedLike(table: Table, name: ColumnRole): string[] {
+  const usual = new Set(COLUMN_ROLES[name].names.map(plain));
+  const fitting = table.columns.filter((column) => usual.has(plain(column)));
+  const exact = fitting.filter((column) => plain(column) === plain(name));
+  return exact.length === 1 ? exact : fitting;
+}
+
+/** The same for a role that a table may lack: undefined where no column has a usual name of it. */
+export function findOptionalColumn(
+  table: Table,
+  name: ColumnRole,
+  asked?: string,
+): string | undefined {
+  return asked === undefined && namedLike(table, name).length === 0
+    ? undefined
+    : findColumn(table, name, asked);
 }
 
 /**
  * The name of the column with a role.
  *
- * Without `asked`, the only column with a candidate's name; of several, the one that is named exactly like the role
- * ("text", "label"). A table of two columns of which exactly one has a usual name of the *other* role gives the
- * remaining one.
+ * Without `asked`, the only column with a usual name; of several, the one that is named exactly like the role ("text",
+ * "label"). A table of two columns of which exactly one is known as a text or label column gives the remaining one as
+ * the other.
  *
+ * @param asked the name the user gave: must be there exactly
  * @throws LowrankError "data" when there is no such column or several fit: names the columns and the flag
  */
-export function findColumn(table: Table, options: FindColumnOptions): string {
-  const { asked, candidates, role } = options;
+export function findColumn(table: Table, name: ColumnRole, asked?: string): string {
   const { columns, file } = table;
-  const there = `The columns are ${columns.map((name) => show(name)).join(", ")}`;
+  const [words, flag] = [wordsOf(name), flagOf(name)];
+  const there = `The columns are ${columns.map((column) => show(column)).join(", ")}`;
   if (asked !== undefined) {
     if (columns.includes(asked)) return asked;
-    const near = columns.find((name) => name.toLowerCase() === asked.toLowerCase());
+    const near = columns.find((column) => column.toLowerCase() === asked.toLowerCase());
     const hint = near === undefined ? "" : ` Did you mean ${show(near)}?`;
     throw new LowrankError(
       "data",
-      `${file}: no ${role} column ${show(asked)}. ${there}; pass one with ${FLAGS[role]}.${hint}`,
+      `${file}: no ${words} column ${show(asked)}. ${there}; pass one with ${flag}.${hint}`,
     );
   }
 
-  const named = (names: readonly string[]): string[] =>
-    columns.filter((column) => names.includes(column.trim().toLowerCase()));
-  const fitting = named(candidates);
-  const exact = fitting.filter((column) => column.trim().toLowerCase() === role);
-  if (exact.length === 1 && exact[0] !== undefined) return exact[0];
+  const fitting = namedLike(table, name);
   if (fitting.length === 1 && fitting[0] !== undefined) return fitting[0];
 
-  if (fitting.length === 0 && columns.length === 2) {
-    const others = named(role === "text" ? LABEL_COLUMNS : TEXT_COLUMNS);
+  if (fitting.length === 0 && columns.length === 2 && (name === "text" || name === "label")) {
+    const others = namedLike(table, name === "text" ? "label" : "text");
     const rest = columns.filter((column) => !others.includes(column));
     if (rest.length === 1 && rest[0] !== undefined) return rest[0];
   }
 
+  const { names } = COLUMN_ROLES[name];
+  const usual = `${names.slice(0, 8).join(", ")}${names.length > 8 ? ", …" : ""}`;
   const why =
     fitting.length === 0
-      ? `no column has a usual name of a ${role} column (${candidates.slice(0, 8).join(", ")}, …)`
-      : `${fitting.map((name) => show(name)).join(" and ")} could each be the ${role} column`;
-  throw new LowrankError("data", `${file}: ${why}. ${there}; pass one with ${FLAGS[role]}.`);
+      ? `no column has a usual name of a ${words} column (${usual})`
+      : `${fitting.map((column) => show(column)).join(" and ")} could each be the ${words} column`;
+  throw new LowrankError("data", `${file}: ${why}. ${there}; pass one with ${flag}.`);
 }
 
 /**

@@ -10,7 +10,7 @@
 
 import { CsvError, parse } from "csv-parse/sync";
 import { LowrankError } from "../errors.ts";
-import { LABEL_COLUMNS, TEXT_COLUMNS } from "./columns.ts";
+import { COLUMN_ROLES } from "./columns.ts";
 import { linesOf } from "./lines.ts";
 import type { HeaderOption, Row, Table } from "./table.ts";
 
@@ -24,7 +24,10 @@ interface Fields {
 const LONGEST_NAME = 64;
 
 const OTHER_NAMES = ["id", "idx", "index", "split", "source", "date", "answer", "output", "name"];
-const USUAL_NAMES = new Set([...TEXT_COLUMNS, ...LABEL_COLUMNS, ...OTHER_NAMES]);
+const USUAL_NAMES = new Set([
+  ...Object.values(COLUMN_ROLES).flatMap(({ names }): readonly string[] => names),
+  ...OTHER_NAMES,
+]);
 
 /**
  * Parses CSV or TSV. Empty lines are skipped.

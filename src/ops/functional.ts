@@ -298,15 +298,19 @@ export function crossEntropySum(logits: Tensor, labels: Tensor, classWeights?: T
   return sum(mul(weighted, counted));
 }
 
-/** Sum of (prediction - target)². */
+/** Sum of (prediction - target)². Targets that are NaN count nothing. */
 export function squaredErrorSum(prediction: Tensor, target: Tensor): Tensor {
-  const error = sub(prediction, target);
+  const known = equal(target, target);
+  const error = where(known, sub(prediction, where(known, target, 0)), 0);
   return sum(mul(error, error));
 }
 
-/** Sum of max(x, 0) - x·y + log(1 + exp(-|x|)): binary cross-entropy with logits x, targets y. */
+/** Sum of max(x, 0) - x·y + log(1 + exp(-|x|)): binary cross-entropy with logits x, targets y. Targets
+ * that are NaN count nothing. */
 export function binaryCrossEntropySum(logits: Tensor, targets: Tensor): Tensor {
+  const known = equal(targets, targets);
   const magnitude = maximum(logits, neg(logits));
   const softplus = log(add(exp(neg(magnitude)), 1));
-  return sum(add(sub(maximum(logits, 0), mul(logits, targets)), softplus));
+  const linearPart = sub(maximum(logits, 0), mul(logits, where(known, targets, 0)));
+  return sum(where(known, add(linearPart, softplus), 0));
 }

@@ -42,6 +42,8 @@ export function makeEncoder({ tokenizer, config, limits, maxLength }: EncoderOpt
   const empty = emptyTextToken(tokenizer, config, limits);
   return {
     maxLength: length,
+    emptyToken: empty,
+    tokenizer,
     encode(texts) {
       const { ids, truncated } = tokenizer.encodeBatch(texts, { maxLength: length });
       return { ids: ids.map((row) => (row.length === 0 ? Int32Array.of(empty) : row)), truncated };

@@ -16,6 +16,8 @@ function table(rows: Record<string, unknown>[], file = "data.csv"): Table {
 /** A token a letter. */
 const letters: Encoder = {
   maxLength: 8,
+  emptyToken: 0,
+  tokenizer: undefined as never, // not used by this task
   encode: (texts) => ({
     ids: texts.map((text) => Int32Array.from(text, (letter) => letter.charCodeAt(0))),
     truncated: 0,
@@ -51,7 +53,7 @@ describe("sequence classification", () => {
     const other = table([{ Message: "a", Kind: "spam", text: "wrong" }], "test.csv");
     const { examples } = restored.readExamples(other, letters);
     expect(examples).toEqual([{ inputIds: Int32Array.of(97), label: 1 }]);
-    expect(restored.readTexts(table([{ text: "elsewhere" }]))).toEqual(["elsewhere"]);
+    expect(restored.readInputs(table([{ text: "elsewhere" }]))).toEqual([{ text: "elsewhere" }]);
     expect(() => sequenceClassification.restore({}, "lowrank.json")).toThrow(
       /^lowrank\.json: not a sequence classification task: labels: .*\. Train the adapter again\.$/,
     );
@@ -71,15 +73,17 @@ describe("sequence classification", () => {
 
   it("gives label, score and all scores, and metrics as tables", () => {
     const task = sequenceClassification.create(train, columns);
-    const logits = Float32Array.of(0, Math.log(3), 1000, -1000);
-    const [first, second] = task.predictions(logits, 2);
-    expect(first!.label).toBe("spam");
-    expect(first!.score).toBeCloseTo(0.75, 6);
-    expect(first!.scores["ham"]).toBeCloseTo(0.25, 6);
+    const data = Float32Array.of(0, Math.log(3), 1000, -1000);
+    const logits = { dtype: "float32" as const, shape: [2, 2], data };
+    const { examples } = task.readExamples(train, letters);
+    const results = [0, 1].map((row) => task.decode({ logits }, row, examples[row]!));
+    const [first, second] = task.predictions([], [], results);
+    expect(first.label).toBe("spam");
+    expect(first.score).toBeCloseTo(0.75, 6);
+    expect(first.scores.ham).toBeCloseTo(0.25, 6);
+    expect(task.lines(first)).toEqual([["spam", first.score]]);
     expect(second).toEqual({ label: "ham", score: 1, scores: { ham: 1, spam: 0 } });
-    const accumulator = task.metrics();
-    accumulator.add(logits, task.readExamples(train, letters).examples.slice(0, 2));
-    const metrics = accumulator.result();
+    const metrics = task.metrics(examples.slice(0, 2), results);
     expect(metrics.scalars).toEqual({ accuracy: 1, macroF1: 1 });
     expect(task.tables(metrics)[1]!.rows).toEqual([
       ["ham", 1, 0],

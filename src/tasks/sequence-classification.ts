@@ -1,13 +1,13 @@
 /** @file Sequence classification: one of several labels for a text. */
 import { z } from "zod";
-import { findColumn, LABEL_COLUMNS, TEXT_COLUMNS, textValues } from "../data/columns.ts";
+import { findColumn, textValues } from "../data/columns.ts";
 import { balancedClassWeights, encodeLabels, labelSet } from "../data/labels.ts";
 import { columnOf, type Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
-import { constant } from "../graph/leaves.ts";
-import { modelInputs, type InputShape } from "../models/inputs.ts";
+import { modelInputs } from "../models/inputs.ts";
 import { IGNORED_LABEL } from "../ops/functional.ts";
-import { classificationLossSum, labelCount, LABELS, type ProblemType } from "./losses.ts";
+import { collateTokens, rowValues } from "./collate.ts";
+import { fieldTexts } from "./inputs.ts";
 import {
   accuracy,
   confusionMatrix,
@@ -15,19 +15,9 @@ import {
   perLabelMetrics,
   type LabelMetrics,
 } from "./metrics.ts";
-import type {
-  Columns,
-  Encoder,
-  Example,
-  Examples,
-  Feeds,
-  Metrics,
-  MetricsAccumulator,
-  MetricTable,
-  Prediction,
-  Task,
-  TaskKind,
-} from "./task.ts";
+import { LABELS, objectiveOf, type ProblemType } from "./objectives.ts";
+import type { Columns } from "./options.ts";
+import type { Encoder, Example, Examples, Metrics, MetricTable, Task, TaskKind } from "./task.ts";
 
 export interface ClassificationExample extends Example {
   /** Label id; IGNORED_LABEL where it is not known. */
@@ -47,6 +37,15 @@ const stateSchema = z.object({
 });
 
 type State = z.infer<typeof stateSchema>;
+
+/** A classification of one text. */
+export interface ClassificationPrediction {
+  readonly label: string;
+  /** Probability of that label. */
+  readonly score: number;
+  /** Probability of every label, in the order of the label ids. */
+  readonly scores: Readonly<Record<string, number>>;
+}
 
 export interface ClassificationDetails {
   readonly labels: readonly string[];
@@ -97,8 +96,11 @@ export const sequenceClassification: TaskKind = {
   },
 };
 
-function makeTask(state: State): Task<ClassificationExample> {
+type ClassificationTask = Task<ClassificationExample, Float32Array, ClassificationPrediction>;
+
+function makeTask(state: State): ClassificationTask {
   const { labels, classWeights } = state;
+  const objective = objectiveOf("SEQ_CLS", { problemType: PROBLEM, classWeights });
   const preferred = (table: Table, columns: Columns = {}): Columns => ({
     textColumn: columns.textColumn ?? ifPresent(table, state.textColumn),
     labelColumn: columns.labelColumn ?? ifPresent(table, state.labelColumn),
@@ -118,39 +120,52 @@ function makeTask(state: State): Task<ClassificationExample> {
     },
     state,
     details: { labels, ...(classWeights ? { classWeights } : {}) },
+    metricNames: ["accuracy", "macroF1"],
     bestMetric: "macroF1",
+    fields: ["text"],
 
-    readTexts,
     readExamples(table, encoder, columns) {
       const column = columnOf(table, labelColumn(table, preferred(table, columns)));
       return examplesOf(readTexts(table, columns), encodeLabels(column, labels), encoder);
     },
-    textExamples: (texts, encoder) =>
-      examplesOf(
+    readInputs: (table, columns) => readTexts(table, columns).map((text) => ({ text })),
+    inputExamples(inputs, encoder) {
+      const texts = fieldTexts(inputs, "text");
+      return examplesOf(
         texts,
         texts.map(() => IGNORED_LABEL),
         encoder,
-      ),
-
-    collate,
-    build(model, shape) {
-      const logits = model.forward(modelInputs(shape)); // [B, labels]
-      const weights = classWeights && constant("float32", [labels.length], classWeights);
-      return { logits, lossSum: classificationLossSum(logits, PROBLEM, weights) };
+      );
     },
-    countLabels: (feeds) => labelCount(feeds[LABELS]!.data, PROBLEM, classWeights),
-    metrics: () => accumulator(labels),
-    predictions: (logits, count) => predictions(logits, count, labels),
+
+    collate: (examples, shape, padTokenId) => ({
+      ...collateTokens(examples, shape, padTokenId),
+      [LABELS]: rowValues(
+        examples.map(({ label }) => label),
+        shape.batch,
+        IGNORED_LABEL,
+      ),
+    }),
+    build(model, shape, inputs) {
+      const { outputs, lossSum } = objective.build(model.forward(modelInputs(shape, inputs)));
+      return { results: outputs, lossSum };
+    },
+    countLabels: (feeds) => objective.countLabels(feeds),
+    decode: ({ logits }, row) =>
+      (logits!.data as Float32Array).slice(row * labels.length, (row + 1) * labels.length),
+    metrics: (examples, results) => metricsOf(examples, results, labels),
+    predictions: (_, __, results) => results.map((logits) => predictionOf(logits, labels)),
+    lines: ({ label, score }) => [[label, score]],
     tables,
   };
 }
 
 function textColumn(table: Table, { textColumn: asked }: Columns): string {
-  return findColumn(table, { asked, candidates: TEXT_COLUMNS, role: "text" });
+  return findColumn(table, "text", asked);
 }
 
 function labelColumn(table: Table, { labelColumn: asked }: Columns): string {
-  return findColumn(table, { asked, candidates: LABEL_COLUMNS, role: "label" });
+  return findColumn(table, "label", asked);
 }
 
 function ifPresent(table: Table, name: string | undefined): string | undefined {
@@ -167,53 +182,22 @@ function examplesOf(
   return { examples, truncated };
 }
 
-/** Rows beyond the examples hold one token to attend to (no row may be without) and no label. */
-function collate(
+function metricsOf(
   examples: readonly ClassificationExample[],
-  { batch, length }: InputShape,
-  padTokenId: number,
-): Feeds {
-  const ids = new Int32Array(batch * length).fill(padTokenId);
-  const mask = new Int32Array(batch * length);
-  const labels = new Int32Array(batch).fill(IGNORED_LABEL);
-  for (let row = 0; row < batch; row++) {
-    const example = examples[row];
-    if (example) {
-      ids.set(example.inputIds, row * length);
-      labels[row] = example.label;
-    }
-    mask.fill(1, row * length, row * length + (example?.inputIds.length ?? 1));
-  }
-  return {
-    input_ids: { dtype: "int32", shape: [batch, length], data: ids },
-    attention_mask: { dtype: "int32", shape: [batch, length], data: mask },
-    [LABELS]: { dtype: "int32", shape: [batch], data: labels },
+  results: readonly Float32Array[],
+  labels: readonly string[],
+): Metrics {
+  const truth = examples.map(({ label }) => label);
+  const counts = confusionMatrix(truth, results.map(largest), labels.length);
+  const perLabel = perLabelMetrics(counts);
+  const details: ClassificationDetails = {
+    labels,
+    perLabel: Object.fromEntries(labels.map((label, id) => [label, perLabel[id]!])),
+    confusionMatrix: counts,
   };
-}
-
-function accumulator(labels: readonly string[]): MetricsAccumulator<ClassificationExample> {
-  const truth: number[] = [];
-  const predicted: number[] = [];
   return {
-    add(logits, examples) {
-      for (const [row, { label }] of examples.entries()) {
-        truth.push(label);
-        predicted.push(largest(logits.subarray(row * labels.length, (row + 1) * labels.length)));
-      }
-    },
-    result() {
-      const counts = confusionMatrix(truth, predicted, labels.length);
-      const perLabel = perLabelMetrics(counts);
-      const details: ClassificationDetails = {
-        labels,
-        perLabel: Object.fromEntries(labels.map((label, id) => [label, perLabel[id]!])),
-        confusionMatrix: counts,
-      };
-      return {
-        scalars: { accuracy: accuracy(counts), macroF1: macroF1(counts) },
-        details: { ...details },
-      };
-    },
+    scalars: { accuracy: accuracy(counts), macroF1: macroF1(counts) },
+    details: { ...details },
   };
 }
 
@@ -224,19 +208,16 @@ function largest(values: Float32Array): number {
   return best;
 }
 
-function predictions(logits: Float32Array, count: number, labels: readonly string[]): Prediction[] {
-  return Array.from({ length: count }, (_, row) => {
-    const own = logits.subarray(row * labels.length, (row + 1) * labels.length);
-    const best = largest(own);
-    const exponentials = Array.from(own, (value) => Math.exp(value - own[best]!));
-    const sum = exponentials.reduce((total, value) => total + value, 0);
-    const scores = exponentials.map((value) => value / sum);
-    return {
-      label: labels[best]!,
-      score: scores[best]!,
-      scores: Object.fromEntries(labels.map((label, id) => [label, scores[id]!])),
-    };
-  });
+function predictionOf(logits: Float32Array, labels: readonly string[]): ClassificationPrediction {
+  const best = largest(logits);
+  const exponentials = Array.from(logits, (value) => Math.exp(value - logits[best]!));
+  const sum = exponentials.reduce((total, value) => total + value, 0);
+  const scores = exponentials.map((value) => value / sum);
+  return {
+    label: labels[best]!,
+    score: scores[best]!,
+    scores: Object.fromEntries(labels.map((label, id) => [label, scores[id]!])),
+  };
 }
 
 function tables({ details }: Metrics): MetricTable[] {

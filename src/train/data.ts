@@ -3,7 +3,8 @@ import { readTable } from "../data/readers.ts";
 import { stratifiedSplit } from "../data/split.ts";
 import type { Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
-import type { Columns, TaskKind } from "../tasks/task.ts";
+import type { Columns } from "../tasks/options.ts";
+import type { TaskKind } from "../tasks/task.ts";
 
 /** Rows in memory in the place of a data file. */
 export type DataRows = readonly Readonly<Record<string, unknown>>[];
@@ -35,7 +36,7 @@ export interface TrainingData {
   readonly warnings: readonly string[];
 }
 
-export interface TrainingDataOptions extends Columns {
+export interface TrainingDataOptions {
   readonly data: DataSource;
   readonly validationData?: DataSource | undefined;
   /** Share of `data` that is held out when there is no validation data. */
@@ -46,7 +47,7 @@ export interface TrainingDataOptions extends Columns {
 /** Read the data of a run; without validation data a part is held out, classes in proportion. */
 export async function trainingData(
   kind: TaskKind,
-  options: TrainingDataOptions,
+  options: TrainingDataOptions & Columns,
 ): Promise<TrainingData> {
   const table = await toTable(options.data);
   if (options.validationData !== undefined) {

@@ -7,7 +7,7 @@ import { bindParameters } from "../nn/bind.ts";
 import { deadRows } from "../passes/dead-rows.ts";
 import { compile } from "../runtime/compile.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
-import type { Example, Feeds, Metrics, Task } from "../tasks/task.ts";
+import type { Example, Feeds, Input, Metrics, Outputs, Task } from "../tasks/task.ts";
 
 /** Compiled shapes that are kept: each holds working memory of its size. */
 const MAX_PROGRAMS = 32;
@@ -15,6 +15,9 @@ const MAX_PROGRAMS = 32;
 /** Texts computed together without gradients, unless asked otherwise: there is room for more than in
  * training, and larger products are faster. */
 export const EVALUATION_BATCH = 32;
+
+/** Name of the loss among a program's outputs. */
+const LOSS = "loss_sum";
 
 export interface EvaluatorOptions {
   readonly engine: Engine;
@@ -31,8 +34,7 @@ export type Progress = (done: number, total: number) => void;
 interface BatchResult {
   /** Positions of the batch's examples among all. */
   readonly indices: readonly number[];
-  /** Of these examples alone. */
-  readonly logits: Float32Array;
+  readonly outputs: Outputs;
   readonly lossSum: number;
   readonly feeds: Feeds;
 }
@@ -49,29 +51,38 @@ export class Evaluator {
   /** Mean loss and the task's metrics over labelled examples. */
   async evaluate(examples: readonly Example[], progress?: Progress): Promise<Metrics> {
     const { task } = this.#options;
-    const accumulator = task.metrics();
+    const { results, loss } = await this.#run(examples, progress);
+    const { scalars, details } = task.metrics(examples, results);
+    return { scalars: { loss, ...scalars }, details };
+  }
+
+  /** The task's prediction for each input; `examples` are those of the inputs. */
+  async predict(
+    inputs: readonly Input[],
+    examples: readonly Example[],
+    progress?: Progress,
+  ): Promise<unknown[]> {
+    const { results } = await this.#run(examples, progress);
+    return this.#options.task.predictions(inputs, examples, results);
+  }
+
+  /** What the task keeps of each example, in order, and the mean loss. */
+  async #run(
+    examples: readonly Example[],
+    progress?: Progress,
+  ): Promise<{ results: unknown[]; loss: number }> {
+    const { task } = this.#options;
+    const results: unknown[] = [];
     let lossSum = 0;
     let labels = 0;
     for await (const batch of this.#batches(examples, progress)) {
-      const own = batch.indices.map((index) => examples[index]!);
-      accumulator.add(batch.logits, own);
+      for (const [row, index] of batch.indices.entries()) {
+        results[index] = task.decode(batch.outputs, row, examples[index]!);
+      }
       lossSum += batch.lossSum;
       labels += task.countLabels(batch.feeds);
     }
-    const { scalars, details } = accumulator.result();
-    return { scalars: { loss: labels === 0 ? 0 : lossSum / labels, ...scalars }, details };
-  }
-
-  /** The task's prediction for each example, in order. */
-  async predict(examples: readonly Example[]): Promise<ReturnType<Task["predictions"]>> {
-    const { task } = this.#options;
-    const result: ReturnType<Task["predictions"]> = [];
-    for await (const { indices, logits } of this.#batches(examples)) {
-      for (const [row, prediction] of task.predictions(logits, indices.length).entries()) {
-        result[indices[row]!] = prediction;
-      }
-    }
-    return result;
+    return { results, loss: labels === 0 ? 0 : lossSum / labels };
   }
 
   async *#batches(examples: readonly Example[], progress?: Progress): AsyncGenerator<BatchResult> {
@@ -89,14 +100,10 @@ export class Evaluator {
       const own = plan.indices.map((index) => examples[index]!);
       const feeds = task.collate(own, shape, padTokenId);
       const program = await this.#program({ batch, length: engine.graphLength(plan.length) });
-      const { outputs } = await engine.run(program, { feeds, fetch: ["logits", "loss"] });
-      const all = outputs["logits"]!.data as Float32Array;
-      yield {
-        indices: plan.indices,
-        logits: all.subarray(0, (all.length / batch) * own.length),
-        lossSum: outputs["loss"]!.data[0] as number,
-        feeds,
-      };
+      const fetch = Object.keys(program.model.outputs);
+      const { outputs } = await engine.run(program, { feeds, fetch });
+      const lossSum = outputs[LOSS]!.data[0] as number;
+      yield { indices: plan.indices, outputs, lossSum, feeds };
       done += own.length;
       progress?.(done, examples.length);
     }
@@ -108,8 +115,8 @@ export class Evaluator {
     let program = this.#programs.get(key);
     if (!program) {
       model.eval();
-      const { logits, lossSum } = task.build(model, shape);
-      const graph = deadRows({ outputs: { logits, loss: lossSum } });
+      const { results, lossSum } = task.build(model, shape);
+      const graph = deadRows({ outputs: { ...results, [LOSS]: lossSum } });
       program = await compile(engine, bindParameters(graph, model));
       await this.#makeRoom();
     }

@@ -6,7 +6,7 @@ import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
 import { DEVICE_CHOICES } from "../runtime/protocol.ts";
 import { TASKS } from "../tasks/registry.ts";
-import { CLASS_WEIGHTS } from "../tasks/task.ts";
+import { columnOptions, taskSettings } from "../tasks/options.ts";
 
 const lora = loraConfigSchema.shape;
 const count = z.number().int().positive();
@@ -62,15 +62,11 @@ export const trainOptionsSchema = z.strictObject({
     .default("sequence-classification")
     .describe(`What to train: ${TASKS.map(({ name }) => name).join(", ")}`),
 
-  textColumn: z.string().optional().describe("Column of the texts; default: by its usual names"),
-  labelColumn: z.string().optional().describe("Column of the labels; default: by its usual names"),
+  ...columnOptions,
   validationSplit: ratio
     .default(0.1)
     .describe("Share of the training data that is held out, classes in proportion; 0: none"),
-  classWeights: z
-    .enum(CLASS_WEIGHTS)
-    .default("none")
-    .describe("Weights of the classes in the loss: balanced gives each class the same total"),
+  ...taskSettings,
   maxLength: count
     .optional()
     .describe(

@@ -15,7 +15,10 @@ import { loadParameters } from "../nn/bind.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
-import type { Columns, Examples, Metrics, Prediction, Task } from "../tasks/task.ts";
+import { asInputs } from "../tasks/inputs.ts";
+import type { Columns } from "../tasks/options.ts";
+import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
+import type { Examples, Input, Metrics, Task } from "../tasks/task.ts";
 import { loadBase, type Base } from "./base.ts";
 import { toTable, type DataSource } from "./data.ts";
 import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
@@ -39,8 +42,10 @@ export interface PredictorOptions {
  *     const classifier = await Predictor.load("out");
  *     console.log(await classifier.predict(["great!"])); // [{ label, score, scores }]
  *     await classifier.close();
+ *
+ * P is what the adapter's task predicts for an input, e.g. ClassificationPrediction; nothing checks it.
  */
-export class Predictor {
+export class Predictor<P = ClassificationPrediction> {
   readonly task: Task;
   /** The base model's directory that was found. */
   readonly baseModel: string;
@@ -76,7 +81,10 @@ export class Predictor {
 
   /** Load an adapter directory, of this library or of PEFT. Throws LowrankError; when the base model is
    * not found, the message lists where it was looked for. */
-  static async load(directory: string, options: PredictorOptions = {}): Promise<Predictor> {
+  static async load<P = ClassificationPrediction>(
+    directory: string,
+    options: PredictorOptions = {},
+  ): Promise<Predictor<P>> {
     const adapter = await readAdapterConfig(directory);
     const manifest = await readManifest(directory);
     const baseDirectory = findBaseModel(directory, {
@@ -110,14 +118,17 @@ export class Predictor {
     return new Predictor(engine, base, task, manifest, batchSize);
   }
 
-  async predict(texts: readonly string[]): Promise<Prediction[]> {
-    const examples = this.#count(this.task.textExamples(texts, this.#base.encoder));
-    return this.#evaluator.predict(examples);
+  /** One prediction an input: its fields by name (`task.fields`), or the first field's text alone.
+   * Throws LowrankError("data") for an input that lacks a field. */
+  async predict(inputs: readonly (string | Input)[]): Promise<P[]> {
+    const rows = asInputs(inputs, this.task.fields);
+    const examples = this.#count(this.task.inputExamples(rows, this.#base.encoder));
+    return (await this.#evaluator.predict(rows, examples)) as P[];
   }
 
-  /** The texts of a data file, for `predict`; labels are not needed. Throws LowrankError("data"). */
-  async readTexts(data: DataSource, columns?: Columns): Promise<string[]> {
-    return this.task.readTexts(await toTable(data), columns);
+  /** The inputs in a data file, for `predict`; labels are not needed. Throws LowrankError("data"). */
+  async readInputs(data: DataSource, columns?: Columns): Promise<Input[]> {
+    return this.task.readInputs(await toTable(data), columns);
   }
 
   /** Metrics on labelled data. Throws LowrankError("data"), also for a label unseen in training. */

@@ -73,7 +73,7 @@ export async function prepare(
 }
 
 function checkBestMetric(task: Task, { bestMetric }: TrainOptions): void {
-  const names = ["loss", ...Object.keys(task.metrics().result().scalars)];
+  const names = ["loss", ...task.metricNames];
   if (bestMetric === undefined || names.includes(bestMetric)) return;
   throw new LowrankError(
     "usage",

@@ -4,7 +4,9 @@ import { LowrankError } from "../errors.ts";
 import { createOutputDirectory, type OutputDirectory } from "../io/files.ts";
 import { countParameters } from "../nn/module.ts";
 import type { Engine } from "../runtime/engine.ts";
-import type { Metrics, Prediction, Task } from "../tasks/task.ts";
+import { asInputs } from "../tasks/inputs.ts";
+import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
+import type { Input, Metrics, Task } from "../tasks/task.ts";
 import { join } from "node:path";
 import { toTable, type DataSource } from "./data.ts";
 import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
@@ -127,10 +129,11 @@ export class Trainer {
     return this.#evaluator.evaluate(examples);
   }
 
-  /** What the current adapter predicts for texts. */
-  async predict(texts: readonly string[]): Promise<Prediction[]> {
-    const { examples } = this.task.textExamples(texts, this.#prepared.base.encoder);
-    return this.#evaluator.predict(examples);
+  /** What the current adapter predicts for inputs (see Predictor.predict). */
+  async predict<P = ClassificationPrediction>(inputs: readonly (string | Input)[]): Promise<P[]> {
+    const rows = asInputs(inputs, this.task.fields);
+    const { examples } = this.task.inputExamples(rows, this.#prepared.base.encoder);
+    return (await this.#evaluator.predict(rows, examples)) as P[];
   }
 
   /** Write the current adapter to a directory. */

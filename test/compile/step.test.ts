@@ -10,7 +10,7 @@ import { modelInputs } from "../../src/models/inputs.ts";
 import { ADAMW_DEFAULTS } from "../../src/optim/adamw.ts";
 import { optimize, PASSES, type PassName } from "../../src/passes/optimize.ts";
 import { verify } from "../../src/passes/verify.ts";
-import { classificationLossSum } from "../../src/tasks/losses.ts";
+import { objectiveOf } from "../../src/tasks/objectives.ts";
 import { buildStep } from "../../src/train/step.ts";
 import { makeBuckets } from "../../src/train/trainable.ts";
 
@@ -32,7 +32,7 @@ function compiledStep(passes: readonly PassName[] = PASSES): Graph {
   const { graph } = buildStep(
     model,
     makeBuckets(model),
-    classificationLossSum(logits, "single_label_classification"),
+    objectiveOf("SEQ_CLS").build(logits).lossSum,
     { accumulated: false, update: true },
     { ...ADAMW_DEFAULTS, weightDecay: 0.1, maxGradNorm: 1 },
     { passes },

@@ -1,6 +1,7 @@
 /** @file Flags of the commands that use an adapter. */
 import { z } from "zod";
 import { trainOptionsSchema } from "../../train/options.ts";
+import { columnOptions, type Columns } from "../../tasks/options.ts";
 import { note } from "../terminal.ts";
 
 export const adapterFlags = {
@@ -10,11 +11,7 @@ export const adapterFlags = {
     .min(1)
     .optional()
     .describe("Directory of the base model; default: the one that the adapter names"),
-  textColumn: z
-    .string()
-    .optional()
-    .describe("Column of the texts; default: that of training, or by its usual names"),
-  batchSize: z.number().int().positive().default(8).describe("Texts computed together"),
+  batchSize: z.number().int().positive().default(8).describe("Examples computed together"),
   maxLength: z
     .number()
     .int()
@@ -26,7 +23,25 @@ export const adapterFlags = {
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 } as const;
 
-export const adapterPlaceholders = { adapter: "dir", model: "dir", textColumn: "name" } as const;
+export const adapterPlaceholders = { adapter: "dir", model: "dir" } as const;
+
+/** What the flags for columns take. */
+export const columnPlaceholders = Object.fromEntries(
+  Object.keys(columnOptions).map((name) => [name, "name"]),
+);
+
+const isColumn = ([name]: [string, unknown]): boolean => name in columnOptions;
+
+/** The flags that name columns, taken out of all flags. */
+export function splitColumns<F extends Columns>(
+  flags: F,
+): { columns: Columns; rest: Omit<F, keyof Columns> } {
+  const entries = Object.entries(flags);
+  return {
+    columns: Object.fromEntries(entries.filter(isColumn)) as Columns,
+    rest: Object.fromEntries(entries.filter((entry) => !isColumn(entry))) as Omit<F, keyof Columns>,
+  };
+}
 
 /** Say that texts were cut. */
 export function noteTruncated(count: number): void {

@@ -1,36 +1,41 @@
 /** @file lowrank evaluate: the metrics of an adapter on labelled data. */
 import { z } from "zod";
+import { columnOptions } from "../../tasks/options.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
 import { alignRows, formatTable, print, printJson } from "../terminal.ts";
-import { adapterFlags, adapterPlaceholders, noteTruncated } from "./adapter-flags.ts";
+import {
+  adapterFlags,
+  adapterPlaceholders,
+  columnPlaceholders,
+  noteTruncated,
+  splitColumns,
+} from "./adapter-flags.ts";
 
-const { adapter, model, textColumn, ...otherFlags } = adapterFlags;
+const { adapter, model, ...otherFlags } = adapterFlags;
 
 const schema = z.strictObject({
   adapter,
-  data: z.string().min(1).describe("Labelled data: CSV, TSV, JSON, JSON lines or Parquet file"),
+  data: z.string().min(1).describe("Labelled data, in any format that training reads"),
   model,
-  textColumn,
-  labelColumn: z
-    .string()
-    .optional()
-    .describe("Column of the labels; default: that of training, or by its usual names"),
+  ...columnOptions,
   ...otherFlags,
 });
 
 export const evaluate = defineCommand({
-  description: "Measure how well an adapter does on labelled texts that it was not trained on.",
+  description: "Measure how well an adapter does on labelled data that it was not trained on.",
   schema,
-  placeholders: { ...adapterPlaceholders, data: "file", labelColumn: "name" },
+  placeholders: { ...adapterPlaceholders, ...columnPlaceholders, data: "file" },
   examples: [
     "lowrank evaluate --adapter reviews-adapter --data test.csv",
     "lowrank evaluate --adapter reviews-adapter --data test.csv --json",
   ],
-  async run({ adapter, data, textColumn, labelColumn, json, ...options }) {
+  async run(flags) {
+    const { columns, rest } = splitColumns(flags);
+    const { adapter, data, json, ...options } = rest;
     const predictor = await Predictor.load(adapter, options);
     try {
-      const metrics = await predictor.evaluate(data, { textColumn, labelColumn });
+      const metrics = await predictor.evaluate(data, columns);
       noteTruncated(predictor.truncated);
       if (json) {
         const { scalars, details } = metrics;

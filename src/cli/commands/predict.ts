@@ -1,71 +1,164 @@
-/** @file lowrank predict: labels for texts from flags, a table or stdin. */
+/** @file lowrank predict: what an adapter says to inputs from flags, a table or stdin. */
+import { readFile } from "node:fs/promises";
 import { text as readAll } from "node:stream/consumers";
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import type { Prediction } from "../../tasks/task.ts";
+import { columnOptions } from "../../tasks/options.ts";
+import type { Input } from "../../tasks/task.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
 import { print, printJson } from "../terminal.ts";
-import { adapterFlags, adapterPlaceholders, noteTruncated } from "./adapter-flags.ts";
+import {
+  adapterFlags,
+  adapterPlaceholders,
+  columnPlaceholders,
+  noteTruncated,
+  splitColumns,
+} from "./adapter-flags.ts";
 
 const { adapter, ...otherFlags } = adapterFlags;
 
-const schema = z.strictObject({
-  adapter,
-  text: z
+const several = (what: string) =>
+  z
     .array(z.string())
     .optional()
-    .describe("A text to label; may be given several times")
-    .meta({ repeatable: true }),
+    .describe(`${what}; may be given several times`)
+    .meta({ repeatable: true });
+
+const one = (what: string) => z.string().optional().describe(what);
+
+/** Flags that hold an input's fields, by their names. */
+const fieldFlags = {
+  text: several("A text to predict for"),
+  textPair: one("The second text of a pair"),
+  question: several("A question to answer"),
+  context: one("The text that holds the answers"),
+  prompt: several("A text that is continued by the completion"),
+  completion: one("What follows the prompt"),
+} as const;
+
+const schema = z.strictObject({
+  adapter,
+  ...fieldFlags,
+  contextFile: z.string().min(1).optional().describe("File with the text that holds the answers"),
   input: z
     .string()
     .min(1)
     .optional()
-    .describe("Texts to label: CSV, TSV, JSON, JSON lines or Parquet file"),
+    .describe("Inputs as a table, in any format that training reads"),
+  ...columnOptions,
   ...otherFlags,
 });
 
 type Flags = z.output<typeof schema>;
+type FieldFlag = keyof typeof fieldFlags;
 
 export const predict = defineCommand({
   description:
-    "Label texts with an adapter: those of --text, of a table, or the lines of stdin. Prints one line a text, " +
-    "the label and its probability with a tab between.",
+    "Predict with an adapter: for the texts of --text, of a table, or the lines of stdin. Prints one line a " +
+    "prediction, its parts with tabs between.",
   schema,
-  placeholders: { ...adapterPlaceholders, input: "file" },
+  placeholders: {
+    ...adapterPlaceholders,
+    ...columnPlaceholders,
+    input: "file",
+    contextFile: "file",
+  },
   examples: [
     'lowrank predict --adapter reviews-adapter --text "Great value, would buy again"',
     "lowrank predict --adapter reviews-adapter --input new.csv --json",
     "lowrank predict --adapter reviews-adapter < lines.txt",
+    'lowrank predict --adapter answers --question "Who wrote it?" --context-file page.txt',
   ],
   async run(flags) {
-    const { adapter, text, input, textColumn, json, ...options } = flags;
-    checkSource(flags);
-    const predictor = await Predictor.load(adapter, options);
+    const { columns, rest } = splitColumns(flags);
+    const { adapter, input, json, batchSize, maxLength, model, device, threads } = rest;
+    const fixed = await fieldValues(flags);
+    checkSource(flags, fixed);
+    const options = { batchSize, maxLength, model, device, threads };
+    const predictor = await Predictor.load<unknown>(adapter, options);
     try {
-      const texts =
-        text ?? (input ? await predictor.readTexts(input, { textColumn }) : await readLines());
-      const predictions = await predictor.predict(texts);
+      const inputs =
+        input === undefined
+          ? await flagInputs(fixed, predictor.task.fields)
+          : await predictor.readInputs(input, columns);
+      const predictions = await predictor.predict(inputs);
       noteTruncated(predictor.truncated);
-      if (json) printJson(predictions.map((prediction, i) => ({ text: texts[i], ...prediction })));
-      else if (predictions.length > 0) print(predictions.map(line).join("\n"));
+      if (json) {
+        printJson(inputs.map((fields, i) => Object.assign({}, fields, predictions[i])));
+        return;
+      }
+      const lines = predictions.flatMap((prediction) => predictor.task.lines(prediction));
+      if (lines.length > 0) print(lines.map((cells) => cells.map(cell).join("\t")).join("\n"));
     } finally {
       await predictor.close();
     }
   },
 });
 
-function checkSource({ text, input }: Flags): void {
-  if (text && input !== undefined) {
-    throw new LowrankError("usage", "--text and --input: expected one of them, got both.");
-  }
-  if (!text && input === undefined && process.stdin.isTTY) {
+/** Values of the fields that flags gave. */
+type FieldValues = Partial<Record<FieldFlag, string | string[]>>;
+
+async function fieldValues(flags: Flags): Promise<FieldValues> {
+  const given = Object.fromEntries(
+    (Object.keys(fieldFlags) as FieldFlag[]).flatMap((field) =>
+      flags[field] === undefined ? [] : [[field, flags[field]]],
+    ),
+  );
+  if (flags.contextFile === undefined) return given;
+  if (flags.context !== undefined) {
     throw new LowrankError(
       "usage",
-      "there is no text to label. Pass --text, --input with a file, or texts on stdin, one a line.",
+      "--context and --context-file: expected one of them, got both.",
+    );
+  }
+  return { ...given, context: await readTextFile(flags.contextFile) };
+}
+
+async function readTextFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw new LowrankError("data", `${file}: the file cannot be read (${code}). Check the path.`, {
+      cause: error,
+    });
+  }
+}
+
+function checkSource({ input }: Flags, given: FieldValues): void {
+  const [field] = Object.keys(given);
+  if (field !== undefined && input !== undefined) {
+    throw new LowrankError("usage", `${flag(field)} and --input: expected one of them, got both.`);
+  }
+  if (field === undefined && input === undefined && process.stdin.isTTY) {
+    throw new LowrankError(
+      "usage",
+      "there is no text to predict for. Pass --text, --input with a file, or texts on stdin, one a line.",
     );
   }
 }
+
+/** An input for each value of the task's first field, from its flag or the lines of stdin; all have the
+ * same other fields. Throws LowrankError("usage") for flags that the task has no field for. */
+async function flagInputs(given: FieldValues, fields: readonly string[]): Promise<Input[]> {
+  const surplus = Object.keys(given).filter((field) => !fields.includes(field));
+  if (surplus.length > 0) {
+    throw new LowrankError(
+      "usage",
+      `${surplus.map(flag).join(", ")}: the adapter's task takes ${fields.map(flag).join(", ")}.`,
+    );
+  }
+  const [first, ...others] = fields as [FieldFlag, ...FieldFlag[]];
+  const values = given[first] ?? (await readLines());
+  const rest = Object.fromEntries(
+    others.flatMap((field) => (given[field] === undefined ? [] : [[field, given[field]]])),
+  );
+  return [values].flat().map((value) => Object.assign({ [first]: value }, rest));
+}
+
+const flag = (field: string): string =>
+  `--${field.replaceAll(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
 
 /** The lines of stdin; the last one's end is no empty line. */
 async function readLines(): Promise<string[]> {
@@ -74,5 +167,9 @@ async function readLines(): Promise<string[]> {
   return lines;
 }
 
-const line = ({ label, score }: Prediction): string =>
-  `${label.replaceAll(/[\t\r\n]/g, " ")}\t${score.toFixed(4)}`;
+const cell = (value: string | number): string =>
+  typeof value === "number"
+    ? Number.isInteger(value)
+      ? String(value)
+      : value.toFixed(4)
+    : value.replaceAll(/[\t\r\n]/g, " ");

@@ -9,6 +9,7 @@ import { formatSeconds, lines } from "../../train/listeners/lines.ts";
 import { trainOptionsSchema } from "../../train/options.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { defineCommand } from "../command.ts";
+import { columnPlaceholders } from "./adapter-flags.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { progressBar } from "../progress-bar.ts";
 import { alignRows, formatBytes, note, print, printJson } from "../terminal.ts";
@@ -52,8 +53,7 @@ export const train = defineCommand({
     config: "file",
     dumpGraph: "file",
     task: "name",
-    textColumn: "name",
-    labelColumn: "name",
+    ...columnPlaceholders,
     bestMetric: "name",
     targetModules: "names",
     excludeModules: "names",
