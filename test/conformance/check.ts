@@ -19,12 +19,7 @@ import { PASSES, type PassName } from "../../src/passes/optimize.ts";
 import { compile } from "../../src/runtime/compile.ts";
 import type { Engine } from "../../src/runtime/engine.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
-import {
-  classificationLossSum,
-  labelCount,
-  nextTokenLossSum,
-  type ProblemType,
-} from "../../src/tasks/losses.ts";
+import { objectiveOf } from "../../src/tasks/objectives.ts";
 import { Stepper, type MicroBatch } from "../../src/train/stepper.ts";
 import { mul } from "../../src/ops/elementwise.ts";
 import { checkSeed } from "./seed.ts";
@@ -127,22 +122,14 @@ interface Case {
 async function readCase(fixture: Fixture, keys: Record<string, string>): Promise<Case> {
   const feeds: Record<string, HostTensor> = {};
   for (const [input, key] of Object.entries(keys)) feeds[input] = await feed(fixture, key);
-  const { golden } = fixture;
-  const labels = feeds["labels"]!.data;
-  const count =
-    golden.task === "CAUSAL_LM"
-      ? labelCount(shiftedLabels(feeds["labels"]!), "single_label_classification")
-      : labelCount(labels, golden.problem_type as ProblemType);
   const key = Object.entries(feeds)
     .map(([input, { shape }]) => `${input}[${shape}]`)
     .join();
-  return { feeds, key, labels: count };
+  return { feeds, key, labels: objective(fixture).countLabels(feeds) };
 }
 
-/** The labels that next-token prediction is scored against: all but the first column. */
-function shiftedLabels({ data, shape }: HostTensor): Int32Array {
-  return (data as Int32Array).filter((_, i) => i % shape[1]! !== 0);
-}
+const objective = ({ golden }: Fixture) =>
+  objectiveOf(golden.task, { problemType: golden.problem_type ?? undefined });
 
 function forward(
   fixture: Fixture,
@@ -151,21 +138,14 @@ function forward(
   { engine, staticLengths = false }: CheckOptions,
 ) {
   const [batch, tokens] = feeds["input_ids"]!.shape as [number, number];
-  // A sequence of one token has no next one: its loss needs to know the length.
-  const length = staticLengths || tokens === 1 ? tokens : engine.graphLength(tokens);
   const inputs = modelInputs(
-    { batch, length },
+    { batch, length: staticLengths ? tokens : engine.graphLength(tokens) },
     {
       tokenTypes: "token_type_ids" in feeds,
       positions: "position_ids" in feeds,
     },
   );
-  const logits = base.model.forward(inputs);
-  const lossSum = (): Tensor =>
-    fixture.golden.task === "CAUSAL_LM"
-      ? nextTokenLossSum(logits)
-      : classificationLossSum(logits, fixture.golden.problem_type as ProblemType);
-  return { logits, lossSum };
+  return objective(fixture).build(base.model.forward(inputs));
 }
 
 async function runGraph(
@@ -193,16 +173,14 @@ async function* checkEvaluation(
   const expected = golden[caseName];
   const testCase = await readCase(fixture, fixture.golden.cases[caseName]);
   await loadParameters(options.engine, base.model, { seed: 0 });
-  const { logits, lossSum } = forward(fixture, base, testCase, options);
-  const hasLoss = testCase.labels > 0;
-  const graph: Graph = { outputs: { logits, ...(hasLoss ? { loss: lossSum() } : {}) } };
-  const outputs = await runGraph(graph, base, testCase.feeds, options);
-  const loss = hasLoss ? (outputs["loss"]!.data[0] as number) / testCase.labels : 0;
-  const deviation = worst([
-    compareNumber(expected.loss, loss),
-    await compareTensor(fixture, expected.outputs.logits, outputs["logits"]!.data),
-  ]);
-  yield { name: `${label} ${caseName}`, deviation };
+  const { outputs, lossSum } = forward(fixture, base, testCase, options);
+  const graph: Graph = { outputs: { ...outputs, loss: lossSum } };
+  const results = await runGraph(graph, base, testCase.feeds, options);
+  const loss = (results["loss"]!.data[0] as number) / Math.max(1, testCase.labels);
+  const deviations = [compareNumber(expected.loss, loss)];
+  for (const [output, key] of Object.entries<string>(expected.outputs))
+    deviations.push(await compareTensor(fixture, key, results[output]!.data));
+  yield { name: `${label} ${caseName}`, deviation: worst(deviations) };
 }
 
 // ---------------------------------------------------------------- adapters
@@ -252,7 +230,7 @@ async function* checkAdapter(
   const parameters = adapterParameters(base.model, lora);
   const names = Object.keys(golden.gradients.tensors);
   const { lossSum } = forward(fixture, base, testCase, options);
-  const mean = deadRowsIf(options, mul(lossSum(), 1 / testCase.labels));
+  const mean = deadRowsIf(options, mul(lossSum, 1 / testCase.labels));
   const { gradients } = grad(
     mean,
     names.map((name) => parameters.get(name)!),
@@ -332,7 +310,7 @@ async function* checkTraining(
       const testCase = await readCase(fixture, keys);
       batches.push({
         ...testCase,
-        lossSum: () => forward(fixture, base, testCase, options).lossSum(),
+        lossSum: () => forward(fixture, base, testCase, options).lossSum,
       });
     }
     const { loss, gradNorm } = await stepper.step(batches, golden.learning_rates[step]);
