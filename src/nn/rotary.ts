@@ -3,9 +3,9 @@
  * for longer texts as in transformers' modeling_rope_utils. Letters: R rotated width, R ≤ D. */
 import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
-import { add, cast, cos, mul, sin, sub } from "../ops/elementwise.ts";
-import { concat, reshape, slice, split } from "../ops/movement.ts";
+import { cast, cos, mul, sin } from "../ops/elementwise.ts";
+import { reshape } from "../ops/movement.ts";
+import { rotate as rotatePairs } from "../ops/rotary.ts";
 import { Module } from "./module.ts";
 
 /** How frequencies are made, without the width. */
@@ -59,16 +59,9 @@ export function rotation(positionIds: Tensor, frequencies: Float32Array): Rotati
   return { cos: cos(angles), sin: sin(angles) };
 }
 
-/**
- * Rotate pairs of features: with the first R features in halves (x₁, x₂), the result is
- * (x₁·cos - x₂·sin, x₂·cos + x₁·sin), and the others as they are. x [B, H, T, D] → [B, H, T, D].
- */
+/** Queries or keys [B, H, T, D] with the first R features of each position rotated. */
 export function rotate(x: Tensor, { cos: c, sin: s }: Rotation): Tensor {
-  const [width, rotated] = [dimension(x.shape, -1), 2 * dimension(c.shape, -1)];
-  const [first, second] = split(slice(x, -1, 0, rotated), 2, -1) as [Tensor, Tensor];
-  const parts = [sub(mul(first, c), mul(second, s)), add(mul(second, c), mul(first, s))];
-  if (rotated < width) parts.push(slice(x, -1, rotated, width));
-  return concat(parts, -1);
+  return rotatePairs(x, c, s);
 }
 
 /** The rotations of a model, of each kind of its layers, made once for all of them; it has no weights. */

@@ -6,6 +6,8 @@ import * as matmul from "./matmul.ts";
 import * as movement from "./movement.ts";
 import * as random from "./random.ts";
 import * as reduce from "./reduce.ts";
+import * as rmsNorm from "./rms-norm.ts";
+import * as rotary from "./rotary.ts";
 import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
 
 type DefinedOp = PrimitiveOp<any> | CompositeOp<any>;
@@ -22,4 +24,6 @@ export const ALL_OPS: readonly DefinedOp[] = [
   indexing,
   random,
   functional,
+  rmsNorm,
+  rotary,
 ].flatMap(opsOf);

@@ -164,8 +164,44 @@ export const geluGradOp: CompositeOp<GeluAttrs> = {
 export const gelu = (x: Tensor, approximate: GeluForm = "erf"): Tensor =>
   applyOne(geluOp, [x], { approximate });
 
-/** `x·σ(x)`, also called swish. */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+export const siluOp: CompositeOp<None> = {
+  kind: "composite",
+  elementwise: true,
+  name: "silu",
+  infer: sameType,
+  decompose: ([x]) => [mul(x!, sigmoid(x!))],
+  vjp: (node, [g]) => [g && applyOne(siluGradOp, [g, node.inputs[0]!, node.outputs[0]!], NONE)],
+  // QuickGelu is x·σ(αx).
+  lower: (builder, inputs) =>
+    builder.node("QuickGelu", inputs, { alpha: { float: 1 } }, { domain: "com.microsoft" }),
+  needs: "com.microsoft.QuickGelu",
+  samples: [{ inputs: [{ dtype: "float32", shape: [3, 4] }], attrs: NONE }],
+};
+
+/** dx = g·(s + y·(1 - s)) with s = σ(x), y = x·s. */
+export const siluGradOp: CompositeOp<None> = {
+  kind: "composite",
+  elementwise: true,
+  name: "siluGrad",
+  infer: sameType,
+  decompose: ([g, x, y]) => {
+    const s = sigmoid(x!);
+    return [mul(g!, add(s, sub(y!, mul(y!, s))))];
+  },
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [3, 4] },
+        { dtype: "float32", shape: [3, 4] },
+        { dtype: "float32", shape: [3, 4] },
+      ],
+      attrs: NONE,
+    },
+  ],
+};
+
+/** Sigmoid linear unit, `x·σ(x)`, also called swish. Source: https://arxiv.org/abs/1606.08415 */
+export const silu = (x: Tensor): Tensor => applyOne(siluOp, [x], NONE);
 
 // ---------------------------------------------------------------- normalization
 

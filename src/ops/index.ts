@@ -48,3 +48,5 @@ export { matmul, type MatmulAttrs } from "./matmul.ts";
 export { broadcastTo, concat, pad, reshape, slice, split, transpose } from "./movement.ts";
 export { dropout, type DropoutOptions } from "./random.ts";
 export { max, mean, sum, type ReduceOptions } from "./reduce.ts";
+export { rmsNorm } from "./rms-norm.ts";
+export { rotate } from "./rotary.ts";
