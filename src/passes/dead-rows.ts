@@ -6,7 +6,15 @@
 import { countUses, rewrite, topologicalOrder, type Graph } from "../graph/graph.ts";
 import { makeNode, type Node, type Tensor } from "../graph/node.ts";
 import { sameShape } from "../graph/shape.ts";
-import { sliceOp, slice, reshape, reshapeOp, splitOp, transposeOp } from "../ops/movement.ts";
+import {
+  concatOp,
+  sliceOp,
+  slice,
+  reshape,
+  reshapeOp,
+  splitOp,
+  transposeOp,
+} from "../ops/movement.ts";
 import { takeRows, takeRowsOp } from "../ops/indexing.ts";
 import { matmulOp, type MatmulAttrs } from "../ops/matmul.ts";
 import { layerNormOp, logSoftmaxOp, softmaxOp } from "../ops/functional.ts";
@@ -89,11 +97,13 @@ function pushable(
   };
   demand(root, axis);
   for (const node of topologicalOrder([root]).toReversed()) {
-    const [tensor, ...others] = node.outputs;
-    const demanded = demands.get(tensor!);
-    if (!demanded || demanded.count < (uses.get(tensor!) ?? Infinity)) continue;
-    if (others.some((other) => uses.has(other))) continue;
-    const operands = operandAxes(node, demanded.axis);
+    const read = node.outputs.filter((output) => uses.has(output));
+    const demanded = read.map((output) => demands.get(output));
+    const at = demanded[0]?.axis;
+    const isWhole = (i: number): boolean =>
+      demanded[i]?.axis !== at || demanded[i]!.count < uses.get(read[i]!)!;
+    if (at === undefined || read.some((_, i) => isWhole(i))) continue;
+    const operands = operandAxes(node, at);
     if (!operands) continue;
     pushed.set(node, operands);
     for (const [i, own] of operands.entries()) if (own !== undefined) demand(node.inputs[i]!, own);
@@ -121,7 +131,8 @@ function operandAxes(node: Node, axis: number): OperandAxes | undefined {
   if (op === transposeOp) return [attrs.permutation[axis]];
   if (op === matmulOp) return matmulOperands(node, axis);
   if (op === reshapeOp) return reshapeOperand(inputs[0]!, shape, axis);
-  if (op === sliceOp || op === splitOp) return attrs.axis === axis ? undefined : [axis];
+  if (op === sliceOp || op === splitOp || op === concatOp)
+    return attrs.axis === axis ? undefined : inputs.map(() => axis);
   return undefined;
 }
 

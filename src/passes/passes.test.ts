@@ -10,7 +10,7 @@ import { printGraph } from "../graph/print.ts";
 import { add, addOp, div, mul, mulOp, neg, stopGradient, sub } from "../ops/elementwise.ts";
 import { gelu, layerNorm, linear, logSoftmax, softmax } from "../ops/functional.ts";
 import { matmul, matmulOp } from "../ops/matmul.ts";
-import { reshape, slice, split, transpose } from "../ops/movement.ts";
+import { concat, reshape, slice, split, transpose } from "../ops/movement.ts";
 import { sum } from "../ops/reduce.ts";
 import { takeRows } from "../ops/indexing.ts";
 import { Engine } from "../runtime/engine.ts";
@@ -203,6 +203,16 @@ describe("dead rows", () => {
     expect(rows({ outputs: { all: block((hidden) => hidden) } })).toEqual([3, 3, 3, 3, 3, 3, 3]);
     // q, k, scores, v, attended, and the two of the MLP.
     expect(rows(graph)).toEqual([1, 3, 1, 3, 1, 1, 1]);
+  });
+
+  test("through parts that are cut and joined along another axis", async () => {
+    const [a, gate] = split(matmul(x, weight("up", 4, 8)), 2, -1) as [Tensor, Tensor];
+    const joined = concat([mul(a, gate), neg(gate)], -1);
+    const output = slice(matmul(joined, weight("down", 8, 4)), 1, 0, 1);
+    expect(rows(await after(deadRows, output))).toEqual([1, 1]);
+    // One part is read whole, so that the product of both is.
+    const whole = add(output, sum(gate));
+    expect(rows(await after(deadRows, whole))).toEqual([3, 1]);
   });
 
   test("a tensor that is read whole elsewhere stays whole", async () => {
