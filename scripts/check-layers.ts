@@ -17,6 +17,7 @@ const LAYERS = [
   "nn",
   "models",
   "lora",
+  "delta",
   "optim",
   "text",
   "data",
