@@ -79,8 +79,12 @@ export interface Task<E extends Example = any, R = any, P = any> {
   readonly state: Readonly<Record<string, unknown>>;
   /** What to show of the task when training starts, as plain JSON. */
   readonly details: Readonly<Record<string, unknown>>;
+  /** What the user should know of the training data. */
+  readonly warnings?: readonly string[];
   /** Names of the scalars of `metrics`. */
   readonly metricNames: readonly string[];
+  /** Those of them that are better the lower they are; the loss always is. */
+  readonly lowerIsBetter?: readonly string[];
   /** The scalar by which the best adapter is chosen unless the user names another. */
   readonly bestMetric: string;
   /** Fields of an input, the first required: ["text"], ["question", "context"]. A column has the name of
@@ -117,12 +121,14 @@ export interface TaskKind {
   readonly name: string;
   /** Other names that users know it by. */
   readonly aliases: readonly string[];
+  /** Whether the head is the base model's own, so that adapters have none. */
+  readonly keepsBaseHead?: boolean;
   /** A class of each row, in whose proportions a held-out part is split off; all 0 where there are none. */
-  strata(table: Table, columns: Columns): number[];
-  /** The task that training data defines. Throws LowrankError("data"). */
-  create(table: Table, options: TaskOptions): Task;
+  strata(table: Table, options: TaskOptions): number[];
+  /** The task that training data defines; `base`: the base model's config.json. Throws LowrankError("data"). */
+  create(table: Table, options: TaskOptions, base?: Readonly<Record<string, unknown>>): Task;
   /** The task of a saved adapter. Throws LowrankError("config"). */
   restore(state: unknown, where: string): Task;
-  /** The task of an adapter from elsewhere, by its base's config.json and its head's rows. */
+  /** The task of an adapter from elsewhere, by its base's config.json and its head's rows (0: no head). */
   fromConfig(config: Readonly<Record<string, unknown>>, headRows: number): Task;
 }

@@ -3,7 +3,7 @@ import { readTable } from "../data/readers.ts";
 import { stratifiedSplit } from "../data/split.ts";
 import type { Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
-import type { Columns } from "../tasks/options.ts";
+import type { TaskOptions } from "../tasks/options.ts";
 import type { TaskKind } from "../tasks/task.ts";
 
 /** Rows in memory in the place of a data file. */
@@ -47,7 +47,7 @@ export interface TrainingDataOptions {
 /** Read the data of a run; without validation data a part is held out, classes in proportion. */
 export async function trainingData(
   kind: TaskKind,
-  options: TrainingDataOptions & Columns,
+  options: TrainingDataOptions & TaskOptions,
 ): Promise<TrainingData> {
   const table = await toTable(options.data);
   if (options.validationData !== undefined) {

@@ -13,6 +13,13 @@ describe("isBetter", () => {
     expect(isBetter(metrics(0.5, 0.8), metrics(1, 0.9), "accuracy")).toBe(false);
   });
 
+  it("takes the lower scalar where that is better", () => {
+    const error = (loss: number, mae: number) => ({ scalars: { loss, mae }, details: {} });
+    expect(isBetter(error(1, 0.4), error(0.5, 0.5), "mae", true)).toBe(true);
+    expect(isBetter(error(0.4, 0.6), error(0.5, 0.5), "mae", true)).toBe(false);
+    expect(isBetter(error(0.4, 0.5), error(0.5, 0.5), "mae", true)).toBe(true);
+  });
+
   it("takes the lower loss when asked to, and refuses unknown metrics", () => {
     expect(isBetter(metrics(0.5, 0.8), metrics(1, 0.9), "loss")).toBe(true);
     expect(() => isBetter(metrics(1, 1), undefined, "f2")).toThrow(

@@ -233,7 +233,8 @@ class Loop {
     const { loss } = metrics.scalars;
     if (!Number.isFinite(loss)) throw this.#diverged(`the validation loss is ${loss}`);
     const name = options.bestMetric ?? task.bestMetric;
-    const isBest = isBetter(metrics, this.#best?.metrics, name);
+    const isLower = name === "loss" || (task.lowerIsBetter?.includes(name) ?? false);
+    const isBest = isBetter(metrics, this.#best?.metrics, name, isLower);
     if (isBest) this.#best = { step, metrics, values: await takeSnapshot(engine, model) };
     this.#sinceBest = isBest ? 0 : this.#sinceBest + 1;
     const elapsedMs = performance.now() - started;
@@ -269,8 +270,14 @@ class Loop {
   }
 }
 
-/** Whether metrics are better by a scalar; equal ones by the loss. Throws LowrankError("usage"). */
-export function isBetter(metrics: Metrics, best: Metrics | undefined, name: string): boolean {
+/** Whether metrics are better by a scalar, a higher or a lower one; equal ones by the loss. Throws
+ * LowrankError("usage"). */
+export function isBetter(
+  metrics: Metrics,
+  best: Metrics | undefined,
+  name: string,
+  isLower = name === "loss",
+): boolean {
   const value = metrics.scalars[name];
   if (value === undefined) {
     throw new LowrankError(
@@ -280,7 +287,7 @@ export function isBetter(metrics: Metrics, best: Metrics | undefined, name: stri
   }
   if (!best) return true;
   const difference = value - best.scalars[name]!;
-  if (name !== "loss" && difference !== 0) return difference > 0;
+  if (difference !== 0) return isLower ? difference < 0 : difference > 0;
   return metrics.scalars["loss"]! < best.scalars["loss"]!;
 }
 

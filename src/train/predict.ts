@@ -161,8 +161,10 @@ async function taskOfAdapter(
       `${directory}: adapter_config.json names no task_type. Add it, e.g. "SEQ_CLS".`,
     );
   }
+  const kind = findTask(lora.taskType, `${directory}: task_type`);
   const configFile = join(baseDirectory, "config.json");
   const config = (await readJson(configFile, "model's configuration")) as Record<string, unknown>;
+  if (kind.keepsBaseHead) return kind.fromConfig(config, 0);
   const heads = familyOf(config, configFile).headModules;
   const { tensors } = await readHeader(file);
   const head = [...tensors].find(([name]) =>
@@ -174,8 +176,5 @@ async function taskOfAdapter(
       `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
     );
   }
-  return findTask(lora.taskType, `${directory}: task_type`).fromConfig(
-    config,
-    head[1].shape[0] ?? 0,
-  );
+  return kind.fromConfig(config, head[1].shape[0] ?? 0);
 }

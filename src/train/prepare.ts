@@ -1,7 +1,8 @@
 /** @file Everything before the first step: options, data, task, model with adapter, engine. All checks are
  * made here, so that a run that starts can finish. */
+import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import type { OutputDirectory } from "../io/files.ts";
+import { readJson, type OutputDirectory } from "../io/files.ts";
 import { applyLora } from "../lora/apply.ts";
 import type { LoraConfig } from "../lora/config.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
@@ -45,7 +46,9 @@ export async function prepare(
   });
   const kind = findTask(options.task);
   const tables = await trainingData(kind, { ...options, data, validationData });
-  const task = kind.create(tables.train, options);
+  const configFile = join(options.model, "config.json");
+  const config = await readJson(configFile, "model's configuration");
+  const task = kind.create(tables.train, options, config as Record<string, unknown>);
   checkBestMetric(task, options);
 
   const base = await loadBase({ directory: options.model, task, maxLength: options.maxLength });
@@ -68,7 +71,7 @@ export async function prepare(
     train: train.examples,
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
-    warnings: tables.warnings,
+    warnings: [...tables.warnings, ...(task.warnings ?? [])],
   };
 }
 
