@@ -2,6 +2,8 @@
 
 export * from "./attention.ts";
 export * from "./bind.ts";
+export * from "./gated-mlp.ts";
+export * from "./grouped-query-attention.ts";
 export * from "./init.ts";
 export * from "./layers.ts";
 export * from "./module.ts";

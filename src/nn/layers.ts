@@ -8,7 +8,8 @@ import { gelu, layerNorm, linear, silu } from "../ops/functional.ts";
 import { gather } from "../ops/indexing.ts";
 import { matmul } from "../ops/matmul.ts";
 import { dropout } from "../ops/random.ts";
-import { kaimingUniform, normal, ones, uniform, zeros } from "./init.ts";
+import { rmsNorm } from "../ops/rms-norm.ts";
+import { constantValues, kaimingUniform, normal, ones, uniform, zeros } from "./init.ts";
 import { Module, type Layer } from "./module.ts";
 import { Parameter } from "./parameter.ts";
 
@@ -127,6 +128,35 @@ export class LayerNorm extends Module {
   }
 }
 
+export interface RmsNormOptions {
+  readonly eps: number;
+  /** Added to the weight, whose initial value is then smaller by as much. Default 0. */
+  readonly offset?: number;
+}
+
+/** Root-mean-square normalization over the last axis: x [..., C] → [..., C]; weight [C]. */
+export class RmsNorm extends Module {
+  readonly eps: number;
+  readonly #offset: number;
+  weight: Parameter;
+
+  constructor(width: number, { eps, offset = 0 }: RmsNormOptions) {
+    super();
+    this.eps = eps;
+    this.#offset = offset;
+    this.weight = new Parameter([width], constantValues(1 - offset));
+  }
+
+  forward(x: Tensor): Tensor {
+    const factor = this.#offset === 0 ? this.weight : add(this.weight, this.#offset);
+    return rmsNorm(x, factor, this.eps);
+  }
+
+  override extraRepr(): string {
+    return `(${dimension(this.weight.shape, 0)},), eps=${pythonNumber(this.eps)}`;
+  }
+}
+
 /** A float as Python prints it: 1e-05, 0.0, 0.1. */
 export function pythonNumber(value: number): string {
   if (Number.isInteger(value)) return value.toFixed(1);
@@ -149,13 +179,18 @@ export class Dropout extends Module {
 
   /** @param use tells apart the places where one module is applied: their random numbers differ */
   forward(x: Tensor, use = ""): Tensor {
-    if (!this.training || this.p === 0) return x;
-    return dropout(x, { probability: this.p, key: randomKey, place: hashPath(this.path + use) });
+    return dropoutIn(this, x, this.p, use);
   }
 
   override extraRepr(): string {
     return `p=${pythonNumber(this.p)}, inplace=False`;
   }
+}
+
+/** Dropout inside a module that does not show it as a part: active while that is training. */
+export function dropoutIn(module: Module, x: Tensor, p: number, use = ""): Tensor {
+  if (!module.training || p === 0) return x;
+  return dropout(x, { probability: p, key: randomKey, place: hashPath(module.path + use) });
 }
 
 /** FNV-1a of a module's path, 32 bits. */
@@ -169,7 +204,7 @@ function hashPath(path: string): number {
 
 /** Does nothing: stands where other models of a family have a layer. */
 export class Identity extends Module {
-  forward(x: Tensor, ..._others: unknown[]): Tensor {
+  forward(x: Tensor): Tensor {
     return x;
   }
 }
@@ -223,12 +258,15 @@ const ACTIVATIONS: Readonly<Record<string, new () => Layer>> = {
   tanh: Tanh,
 };
 
+/** The names of the activations. */
+export const ACTIVATION_NAMES: readonly string[] = Object.keys(ACTIVATIONS);
+
 /** The activation that a config.json names. */
 export function activation(name: string): Layer {
   const Activation = ACTIVATIONS[name];
   if (Activation) return new Activation();
   throw new LowrankError(
     "config",
-    `activation "${name}" is not implemented. Known: ${Object.keys(ACTIVATIONS).join(", ")}.`,
+    `activation "${name}" is not implemented. Known: ${ACTIVATION_NAMES.join(", ")}.`,
   );
 }

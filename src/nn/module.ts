@@ -10,6 +10,7 @@ export abstract class Module {
   training = false;
   /** Path in the tree that was last put into training mode; names the place of random numbers. */
   path = "";
+  #printedAs?: string;
 
   abstract forward(...inputs: any[]): unknown;
 
@@ -41,7 +42,13 @@ export abstract class Module {
 
   /** The name that the printed form begins with. */
   typeName(): string {
-    return this.constructor.name;
+    return this.#printedAs ?? this.constructor.name;
+  }
+
+  /** Print this module under another name: that of the class it is in transformers. */
+  printedAs(name: string): this {
+    this.#printedAs = name;
+    return this;
   }
 
   /** What stands in the parentheses of the printed form. */

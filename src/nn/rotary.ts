@@ -66,18 +66,11 @@ export function rotate(x: Tensor, { cos: c, sin: s }: Rotation): Tensor {
 
 /** The rotations of a model, of each kind of its layers, made once for all of them; it has no weights. */
 export class RotaryEmbedding<Kind extends string> extends Module {
-  readonly #typeName: string;
   readonly #frequencies: Readonly<Record<Kind, Float32Array>>;
 
-  /** @param typeName the class in transformers, printed */
-  constructor(typeName: string, frequencies: Readonly<Record<Kind, Float32Array>>) {
+  constructor(frequencies: Readonly<Record<Kind, Float32Array>>) {
     super();
-    this.#typeName = typeName;
     this.#frequencies = frequencies;
-  }
-
-  override typeName(): string {
-    return this.#typeName;
   }
 
   /** int32 positions [B or 1, T] → the rotation for layers of a kind. */
