@@ -23,6 +23,7 @@ const LAYERS = [
   "data",
   "tasks",
   "train",
+  "experiments",
   "cli",
 ] as const;
 

@@ -41,18 +41,23 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "train",
-    summary: "fine-tune a model on labelled texts",
+    summary: "fine-tune a model on your data",
     load: async () => (await import("./commands/train.ts")).train,
   },
   {
     name: "evaluate",
-    summary: "measure an adapter on labelled texts",
+    summary: "measure an adapter on labelled data",
     load: async () => (await import("./commands/evaluate.ts")).evaluate,
   },
   {
     name: "predict",
-    summary: "label texts with an adapter",
+    summary: "predict with an adapter",
     load: async () => (await import("./commands/predict.ts")).predict,
+  },
+  {
+    name: "sweep",
+    summary: "search the training options that do best",
+    load: async () => (await import("./commands/sweep.ts")).sweep,
   },
   {
     name: "inspect",

@@ -6,6 +6,7 @@ import { ioError } from "../../io/io-errors.ts";
 import { loraConfigSchema } from "../../lora/config.ts";
 import type { Listener, StartedEvent, TrainResult } from "../../train/events.ts";
 import { formatSeconds, lines } from "../../train/listeners/lines.ts";
+import { columnOptions, taskSettings } from "../../tasks/options.ts";
 import { trainOptionsSchema } from "../../train/options.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { defineCommand } from "../command.ts";
@@ -80,8 +81,11 @@ export const train = defineCommand({
     lrSchedulerType: "schedule",
   },
   groups: {
-    "Model and data": words(`model data validationData output overwrite task textColumn labelColumn
-      validationSplit classWeights maxLength`),
+    "Model and data": words(
+      "model data validationData output overwrite task validationSplit maxLength",
+    ),
+    Task: Object.keys(taskSettings),
+    Columns: Object.keys(columnOptions),
     Training: words(`epochs steps batchSize gradientAccumulation learningRate schedule warmupSteps
       warmupRatio weightDecay maxGradNorm evalEvery bestMetric earlyStopping dropout seed`),
     Adapter: Object.keys(loraConfigSchema.shape),
@@ -170,7 +174,7 @@ function writeGraph(file: string, graph: Graph): void {
 
 function asJson(result: TrainResult, started: StartedEvent): unknown {
   const { type: _type, ...run } = started;
-  return { ...run, result };
+  return { ...run, peakMemoryBytes: 1024 * process.resourceUsage().maxRSS, result };
 }
 
 function summary(result: TrainResult, started: StartedEvent, output: string): string {

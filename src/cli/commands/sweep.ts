@@ -1,0 +1,152 @@
+/** @file lowrank sweep: trains with many combinations of options and ranks them. */
+import { z } from "zod";
+import { LowrankError } from "../../errors.ts";
+import { sweep as runSweep, STRATEGIES, type SweepResult } from "../../experiments/sweep.ts";
+import { parseChoice, type Choice, type Configuration } from "../../experiments/space.ts";
+import type { Trial, TrialResult } from "../../experiments/trials.ts";
+import { formatSeconds } from "../../train/listeners/lines.ts";
+import { trainOptionsSchema } from "../../train/options.ts";
+import { defineCommand } from "../command.ts";
+import { onInterrupt } from "../interrupt.ts";
+import { findKey, optionsOf } from "../options.ts";
+import { alignRows, formatBytes, formatCount, note, print, printJson } from "../terminal.ts";
+import { parseValue } from "../values.ts";
+import { train } from "./train.ts";
+
+const { output: _output, overwrite: _overwrite, ...trainShape } = trainOptionsSchema.shape;
+
+const sweepShape = {
+  output: z.string().min(1).describe("Directory for the trials and the result"),
+  try: z
+    .array(z.string())
+    .min(1)
+    .describe("An option with values or a range: learning-rate=1e-4,1e-3 or 1e-5..1e-2")
+    .meta({ repeatable: true }),
+  strategy: z
+    .enum(STRATEGIES)
+    .default("grid")
+    .describe("grid: all combinations; random; halving: random, more epochs for the better ones"),
+  trials: z
+    .number()
+    .int()
+    .positive()
+    .default(9)
+    .describe("Configurations to draw where the strategy is not grid"),
+  metric: z
+    .string()
+    .default("loss")
+    .describe("Validation metric to choose by; the loss: its smallest, others: their largest"),
+  parallel: z.number().int().positive().default(1).describe("Trials at a time"),
+  quiet: z.boolean().default(false).describe("Show no progress"),
+  json: z.boolean().default(false).describe("Print the result as one JSON document"),
+} as const;
+
+const schema = z.strictObject({ ...sweepShape, ...trainShape });
+
+export const sweep = defineCommand({
+  description:
+    "Search the options of training that do best on the validation data. Every trial is a process of its own, in " +
+    "a directory of its own; a sweep that was interrupted goes on when the same command is given again.",
+  schema,
+  flags: { r: "-r, --rank", output: "-o, --output" },
+  placeholders: { ...train.placeholders, try: "option=values", output: "dir", metric: "name" },
+  ...(train.aliases ? { aliases: train.aliases } : {}),
+  groups: { Sweep: Object.keys(sweepShape), ...train.groups },
+  missing: {
+    ...train.missing,
+    output: "--output is missing: the directory for the trials, for instance --output sweep.",
+    try: "--try is missing: what to vary, for instance --try learning-rate=1e-4,5e-4,2e-3 --try rank=4,16.",
+  },
+  examples: [
+    "lowrank sweep --model path/to/model --data reviews.csv --output sweep --try learning-rate=1e-4,5e-4,2e-3 --try rank=4,16",
+    "lowrank sweep --model path/to/model --data reviews.csv --output sweep --strategy halving --trials 27 \\\n" +
+      '  --try learning-rate=1e-5..1e-2 --try "target-modules=query;value,all-linear"',
+  ],
+  notes: [
+    "Values are separated by commas; a value that is a list itself has semicolons: target-modules=query;value,all-linear.\n" +
+      "The best options are written to best.json: lowrank train --config sweep/best.json --output adapter.",
+  ],
+  async run(flags) {
+    const { json, quiet, output, try: tries, strategy, trials, metric, parallel, ...base } = flags;
+    const interrupt = onInterrupt();
+    try {
+      const result = await runSweep({
+        directory: output,
+        command: [process.execPath, ...process.execArgv, process.argv[1]!, "train"],
+        strategy,
+        space: Object.fromEntries(tries.map(choiceOf)),
+        base: given(base) as Configuration & { epochs: number },
+        count: trials,
+        seed: base.seed,
+        metric,
+        parallel,
+        signal: interrupt.signal,
+        ...(quiet ? {} : progress(metric)),
+      });
+      if (json) printJson(result);
+      else print(summary(result, output, metric));
+      if (!result.best) throw new LowrankError("training", `${output}: every trial failed.`);
+    } finally {
+      interrupt.stop();
+    }
+  },
+});
+
+/** Options that have a value: JSON knows no undefined. */
+const given = (options: object): Configuration =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+
+/** "rank=4,16" → the option and what to try. */
+function choiceOf(text: string): [option: string, choice: Choice] {
+  const equals = text.indexOf("=");
+  const name = text.slice(0, equals).replace(/^--/, "");
+  const key = equals < 1 ? undefined : findKey(train, name);
+  const option = optionsOf(train).find((candidate) => candidate.key === key);
+  if (!option || !(option.key in trainShape)) {
+    throw new LowrankError(
+      "usage",
+      `--try: expected an option of training and its values, like rank=4,16, got "${text}".`,
+    );
+  }
+  const parse = (value: string): unknown => parseValue(value.replaceAll(";", ","), option.schema);
+  return [option.key, parseChoice(text.slice(equals + 1), parse, `--try ${name}`)];
+}
+
+function progress(metric: string): {
+  onStart: (trial: Trial) => void;
+  onResult: (result: TrialResult, isNew: boolean) => void;
+} {
+  return {
+    onStart: ({ id }) => note(`${id} …`),
+    onResult: ({ id, error, metrics, seconds }, isNew) => {
+      const value = metrics[metric];
+      const outcome = error ?? `${metric} ${value?.toFixed(4)}, ${formatSeconds(seconds)}`;
+      note(`${id}: ${outcome}${isNew ? "" : " (done before)"}`);
+    },
+  };
+}
+
+/** The trials as a table of what differs between them. */
+function summary({ results, trials, best }: SweepResult, output: string, metric: string): string {
+  const options = results.map((result) => result.options);
+  const varied = Object.keys(options[0] ?? {}).filter(
+    (key) => new Set(options.map((one) => JSON.stringify(one[key]))).size > 1,
+  );
+  const others = Object.keys(results[0]?.metrics ?? {}).filter((name) => name !== metric);
+  const rows = results.map(({ id, metrics, error, options: own, seconds, ...result }) => [
+    id,
+    ...varied.map((key) => [own[key]].flat().join(";")),
+    ...(error === undefined
+      ? [metric, ...others].map((name) => metrics[name]!.toFixed(4))
+      : [`failed: ${error}`, ...others.map(() => "")]),
+    formatCount(result.trainableParameters),
+    formatBytes(result.storedBytes),
+    formatSeconds(seconds),
+  ]);
+  const head = ["trial", ...varied, metric, ...others, "trained", "stored", "time"];
+  const heading = `${trials} trials, the best first${trials > results.length ? " (of the last round)" : ""}:`;
+  const use = best
+    ? `\n\nUse the best options:  lowrank train --config ${output}/best.json --output adapter`
+    : "";
+  return `${heading}\n\n${alignRows([head, ...rows], "  ")}${use}`;
+}

@@ -1,0 +1,93 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BEST_FILE, sweep, type SweepOptions } from "./sweep.ts";
+
+/** Stands for `lowrank train`: the loss is least at learning rate 1e-3, and falls with the epochs. */
+const TRAINER = `
+import { readFileSync } from "node:fs";
+const config = JSON.parse(readFileSync(process.argv[process.argv.indexOf("--config") + 1], "utf8"));
+if (config.learningRate > 0.5) {
+  console.error("lowrank: step 1: expected finite numbers, but the loss is NaN.");
+  process.exit(1);
+}
+const loss = Math.abs(Math.log10(config.learningRate) + 3) + 1 / config.epochs;
+const result = { seconds: 1, metrics: { scalars: { loss, accuracy: 1 - loss / 10 } } };
+console.log(JSON.stringify({ trainableParameters: config.r, adapterBytes: 8, peakMemoryBytes: 9, result }));
+`;
+
+let parent: string;
+let options: SweepOptions;
+beforeEach(async () => {
+  parent = await mkdtemp(join(tmpdir(), "sweep-"));
+  const trainer = join(parent, "train.mjs");
+  await writeFile(trainer, TRAINER);
+  options = {
+    directory: join(parent, "out"),
+    command: [process.execPath, trainer],
+    strategy: "grid",
+    space: { learningRate: { values: [1e-4, 1e-3, 0.9] }, r: { values: [4] } },
+    base: { epochs: 9, model: "m" },
+    count: 9,
+    seed: 1,
+    metric: "loss",
+    parallel: 2,
+  };
+});
+afterEach(() => rm(parent, { recursive: true }));
+
+describe("sweep", () => {
+  it("ranks the trials of a grid and writes the best options", async () => {
+    const { results, best, trials } = await sweep(options);
+    expect(trials).toBe(3);
+    expect(results.map(({ options: { learningRate } }) => learningRate)).toEqual([1e-3, 1e-4, 0.9]);
+    expect(results[0]).toMatchObject({
+      trainableParameters: 4,
+      storedBytes: 8,
+      peakMemoryBytes: 9,
+    });
+    expect(results[2]!.error).toBe("step 1: expected finite numbers, but the loss is NaN.");
+    expect(best).toEqual({ epochs: 9, model: "m", learningRate: 1e-3, r: 4 });
+    const stored = await readFile(join(options.directory, BEST_FILE), "utf8");
+    expect(JSON.parse(stored)).toEqual(best);
+  });
+
+  it("chooses by another metric, and names those that there are", async () => {
+    const { results } = await sweep({ ...options, metric: "accuracy" });
+    expect(results[0]!.options["learningRate"]).toBe(1e-3);
+    await expect(sweep({ ...options, metric: "f1" })).rejects.toThrow(
+      '--metric: there is no metric "f1". Metrics: loss, accuracy.',
+    );
+  });
+
+  it("goes on where it was interrupted, and only with the same sweep", async () => {
+    const controller = new AbortController();
+    const onResult = (): void => controller.abort();
+    await expect(
+      sweep({ ...options, parallel: 1, onResult, signal: controller.signal }),
+    ).rejects.toThrow("The same command goes on where it stopped.");
+    const again: boolean[] = [];
+    await sweep({ ...options, onResult: (_, isNew) => again.push(isNew) });
+    expect(again.toSorted()).toEqual([false, true, true]);
+    await expect(sweep({ ...options, base: { epochs: 3 } })).rejects.toThrow("holds another sweep");
+  });
+
+  it("halves: many configurations for few epochs, the better ones for more", async () => {
+    const learningRates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
+    const space = { learningRate: { values: learningRates } };
+    const epochs: number[] = [];
+    const { best, trials, results } = await sweep({
+      ...options,
+      strategy: "halving",
+      space,
+      onResult: (result) => epochs.push(result.options["epochs"] as number),
+    });
+    expect(trials).toBe(9 + 3 + 1);
+    expect([1, 3, 9].map((one) => epochs.filter((value) => value === one).length)).toEqual([
+      9, 3, 1,
+    ]);
+    expect(results).toHaveLength(1);
+    expect(best!["learningRate"]).toBe(1e-3);
+  });
+});
