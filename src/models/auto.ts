@@ -16,7 +16,11 @@ import {
   type TaskType,
 } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
+import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
 import { modernbert } from "./modernbert.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
 import { roberta, xlmRoberta } from "./roberta.ts";
 
 export const FAMILIES: readonly ModelFamily[] = [
@@ -26,6 +30,10 @@ export const FAMILIES: readonly ModelFamily[] = [
   roberta,
   xlmRoberta,
   modernbert,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
 ];
 
 /** Standard deviation of a new head's weights, transformers' `initializer_range`. */
