@@ -48,15 +48,9 @@ export function className(name: string, { model_type }: Pick<BertConfig, "model_
 
 /** A part of the encoder, printed under the name that it has in its family. */
 export abstract class BertPart extends Module {
-  readonly #typeName: string;
-
   constructor(config: BertConfig) {
     super();
-    this.#typeName = className(new.target.name, config);
-  }
-
-  override typeName(): string {
-    return this.#typeName;
+    this.printedAs(className(new.target.name, config));
   }
 }
 

@@ -35,6 +35,10 @@ const configSchema = baseConfigSchema.extend({
   qa_dropout: z.number().default(0.1),
   seq_classif_dropout: z.number().default(0.2),
   pad_token_id: z.number().int().nullish().default(0),
+  // Other families' names, which transformers understands here too.
+  hidden_size: z.undefined("is dim here").optional(),
+  num_hidden_layers: z.undefined("is n_layers here").optional(),
+  num_attention_heads: z.undefined("is n_heads here").optional(),
 });
 
 export type DistilBertConfig = z.infer<typeof configSchema>;

@@ -11,7 +11,15 @@ import {
   scaledDotProductAttention,
   splitHeads,
 } from "../nn/attention.ts";
-import { activation, Dropout, Embedding, Identity, LayerNorm, Linear } from "../nn/layers.ts";
+import {
+  activation,
+  Dropout,
+  dropoutIn,
+  Embedding,
+  Identity,
+  LayerNorm,
+  Linear,
+} from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { RotaryEmbedding, rotate, ropeFrequencies, type Rotation } from "../nn/rotary.ts";
 import { add, mul } from "../ops/elementwise.ts";
@@ -35,40 +43,46 @@ const ropeSchema = z.strictObject({
   rope_theta: z.number().positive().optional(),
 });
 
-const configSchema = baseConfigSchema.extend({
-  vocab_size: z.number().int().positive().default(50368),
-  hidden_size: z.number().int().positive().default(768),
-  intermediate_size: z.number().int().positive().default(1152),
-  num_hidden_layers: z.number().int().positive().default(22),
-  num_attention_heads: z.number().int().positive().default(12),
-  hidden_activation: z.string().default("gelu"),
-  max_position_embeddings: z.number().int().positive().default(8192),
-  norm_eps: z.number().default(1e-5),
-  norm_bias: z.boolean().default(false),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
-  classifier_bias: z.boolean().default(false),
-  attention_dropout: z.number().default(0),
-  embedding_dropout: z.number().default(0),
-  mlp_dropout: z.number().default(0),
-  classifier_dropout: z.number().default(0),
-  classifier_activation: z.string().default("gelu"),
-  classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
-  pad_token_id: z.number().int().nullish().default(50283),
-  /** Tokens that a local layer's window spans; a token sees half of them on each side. */
-  local_attention: z.number().int().positive().default(128),
-  global_attn_every_n_layers: z.number().int().positive().default(3),
-  layer_types: z.array(z.enum(ATTENTION)).nullish(),
-  global_rope_theta: z.number().positive().default(160_000),
-  local_rope_theta: z.number().positive().nullable().default(10_000),
-  rope_parameters: z
-    .strictObject({
-      full_attention: ropeSchema.nullish(),
-      sliding_attention: ropeSchema.nullish(),
-    })
-    .nullish(),
-  rope_scaling: z.null().optional(),
-});
+const configSchema = baseConfigSchema
+  .extend({
+    vocab_size: z.number().int().positive().default(50368),
+    hidden_size: z.number().int().positive().default(768),
+    intermediate_size: z.number().int().positive().default(1152),
+    num_hidden_layers: z.number().int().positive().default(22),
+    num_attention_heads: z.number().int().positive().default(12),
+    hidden_activation: z.string().default("gelu"),
+    max_position_embeddings: z.number().int().positive().default(8192),
+    norm_eps: z.number().default(1e-5),
+    norm_bias: z.boolean().default(false),
+    attention_bias: z.boolean().default(false),
+    mlp_bias: z.boolean().default(false),
+    classifier_bias: z.boolean().default(false),
+    attention_dropout: z.number().default(0),
+    embedding_dropout: z.number().default(0),
+    mlp_dropout: z.number().default(0),
+    classifier_dropout: z.number().default(0),
+    classifier_activation: z.string().default("gelu"),
+    classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
+    pad_token_id: z.number().int().nullish().default(50283),
+    /** Tokens that a local layer's window spans; a token sees half of them on each side. */
+    local_attention: z.number().int().positive().default(128),
+    global_attn_every_n_layers: z.number().int().positive().default(3),
+    layer_types: z.array(z.enum(ATTENTION)).nullish(),
+    global_rope_theta: z.number().positive().default(160_000),
+    local_rope_theta: z.number().positive().nullable().default(10_000),
+    rope_parameters: z
+      .strictObject({
+        full_attention: ropeSchema.nullish(),
+        sliding_attention: ropeSchema.nullish(),
+      })
+      .nullish(),
+    rope_scaling: z.null().optional(),
+  })
+  .superRefine(({ layer_types: kinds, num_hidden_layers: count }, context) => {
+    if (!kinds || kinds.length === count) return;
+    const message = `expected ${count} entries, got ${kinds.length}`;
+    context.addIssue({ code: "custom", path: ["layer_types"], message });
+  });
 
 export type ModernBertConfig = z.infer<typeof configSchema>;
 
@@ -125,15 +139,16 @@ interface Surroundings {
 
 class ModernBertAttention extends Module {
   readonly #heads: number;
+  readonly #dropout: number;
   Wqkv: Layer;
   Wo: Layer;
-  /** Also drops attention probabilities. */
-  out_drop: Dropout | Identity;
+  out_drop: Layer;
 
   constructor(config: ModernBertConfig) {
     super();
     const { hidden_size: width, attention_bias: bias, attention_dropout: p } = config;
     this.#heads = config.num_attention_heads;
+    this.#dropout = p;
     this.Wqkv = new Linear(width, 3 * width, { bias });
     this.Wo = new Linear(width, width, { bias });
     this.out_drop = p > 0 ? new Dropout(p) : new Identity();
@@ -144,10 +159,9 @@ class ModernBertAttention extends Module {
     const [q, k, v] = split(this.Wqkv.forward(x), 3, -1).map((part) =>
       splitHeads(part, this.#heads),
     ) as [Tensor, Tensor, Tensor]; // each [B, H, T, D]
-    const dropout = { forward: (p: Tensor) => this.out_drop.forward(p, "probabilities") };
     const attended = scaledDotProductAttention(rotate(q, rotation), rotate(k, rotation), v, {
       bias,
-      dropout,
+      dropout: { forward: (probabilities) => dropoutIn(this, probabilities, this.#dropout) },
     });
     return this.out_drop.forward(this.Wo.forward(mergeHeads(attended)));
   }
@@ -216,7 +230,9 @@ export class ModernBertModel extends Module {
       ),
     );
     this.final_norm = layerNorm(config);
-    this.rotary_emb = new RotaryEmbedding("ModernBertRotaryEmbedding", frequencies(config));
+    this.rotary_emb = new RotaryEmbedding(frequencies(config)).printedAs(
+      "ModernBertRotaryEmbedding",
+    );
   }
 
   /** → [B, T, C] */

@@ -1,5 +1,6 @@
 /** @file Scaled dot-product attention and the reshapes around it. Letters: B batch, T query positions,
  * S key positions, H heads, D head width, C = H·D. */
+import { LowrankError } from "../errors.ts";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
 import { add, equal, greater, less, mul, tanh, where } from "../ops/elementwise.ts";
@@ -13,9 +14,15 @@ import type { Layer } from "./module.ts";
  * Finite, so that a row that sees no key gives numbers instead of NaN. */
 export const MASKED = -3.4028234663852886e38;
 
-/** [B, T, C] → [B, H, T, D] */
+/** [B, T, C] → [B, H, T, D]. Throws LowrankError("config") when the heads do not divide the width. */
 export function splitHeads(x: Tensor, heads: number): Tensor {
   const [batch, length, width] = x.shape as [number, number, number];
+  if (width % heads !== 0) {
+    throw new LowrankError(
+      "config",
+      `attention: expected a width that its ${heads} heads divide, got ${width}. Check the sizes in config.json.`,
+    );
+  }
   return transpose(reshape(x, [batch, length, heads, width / heads]), [0, 2, 1, 3]);
 }
 
