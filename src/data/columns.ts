@@ -19,12 +19,15 @@ const role = (what: string, names: string): Role => ({ what, names: names.split(
 export const COLUMN_ROLES = {
   text: role(
     "the texts",
-    "text texts sentence sentence1 message content review question utterance document body title comment tweet post query input prompt description headline passage sms email premise",
+    "text texts sentence sentence1 text1 question1 sentence_a message content review question utterance document body title comment tweet post query input prompt description headline passage sms email premise",
   ),
-  textPair: role("the second texts of pairs", "text_pair text2 sentence2 hypothesis question2"),
+  textPair: role(
+    "the second texts of pairs",
+    "text_pair text2 sentence2 question2 sentence_b hypothesis",
+  ),
   label: role(
     "the labels",
-    "label labels category class target intent sentiment tag label_text label_name class_name categories topic rating stars score",
+    "label labels category class target intent sentiment tag label_text label_name class_name categories topic rating stars score gold_label is_duplicate similarity",
   ),
   question: role("the questions", "question questions query"),
   context: role("the texts that hold the answers", "context contexts passage paragraph document"),

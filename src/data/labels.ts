@@ -25,8 +25,8 @@ function labelText(value: unknown): { label: string } | { problem: string } {
   return { problem: `expected a string or a whole number as label, got ${show(value)}` };
 }
 
-/** Values as label strings; a column makes messages name file and line. */
-function labelTexts(source: readonly unknown[] | Column): string[] {
+/** Values as label strings; a column makes messages name file and line. Throws LowrankError "data". */
+export function labelTexts(source: readonly unknown[] | Column): string[] {
   const column = asColumn(source);
   const problems: string[] = [];
   const texts = column.values.map((value, index) => {
@@ -56,19 +56,24 @@ const WHOLE_NUMBER = /^[+-]?\d+$/;
 
 const byCodeUnit = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
+/** The different labels among texts, in the order of their ids: numerically if all are whole numbers (also as text:
+ * "0", "10"), by code unit otherwise. */
+export function distinctLabels(texts: readonly string[]): string[] {
+  const numeric = texts.every((text) => WHOLE_NUMBER.test(text));
+  return [...new Set(texts)].sort((a, b) =>
+    numeric ? Number(a) - Number(b) || byCodeUnit(a, b) : byCodeUnit(a, b),
+  );
+}
+
 /**
- * The distinct labels of training data: numerically sorted if all are whole numbers (also as text: "0", "10"), by
- * code unit otherwise; ids count from 0 in that order.
+ * The distinct labels of training data (distinctLabels); ids count from 0 in their order.
  *
  * @param source a column (columnOf), whose file and lines the messages name, or bare values
  * @throws LowrankError "data" for empty or unfit labels, for fewer than two labels, for no rows
  */
 export function labelSet(source: readonly unknown[] | Column): LabelSet {
   const texts = labelTexts(source);
-  const numeric = texts.every((text) => WHOLE_NUMBER.test(text));
-  const labels = [...new Set(texts)].sort((a, b) =>
-    numeric ? Number(a) - Number(b) || byCodeUnit(a, b) : byCodeUnit(a, b),
-  );
+  const labels = distinctLabels(texts);
   if (labels.length < 2) {
     const column = asColumn(source);
     const got = labels.length === 0 ? "no rows" : `${show(labels[0])} in all ${texts.length} rows`;

@@ -51,6 +51,60 @@ export function makeEncoder({ tokenizer, config, limits, maxLength }: EncoderOpt
   };
 }
 
+/** A pair of texts as one sequence. */
+export interface EncodedPair {
+  readonly ids: Int32Array;
+  /** The segment of each token. */
+  readonly typeIds: Int32Array;
+  readonly isCut: boolean;
+}
+
+/**
+ * Two texts with special tokens around and between, at most the encoder's length. The longer text is cut
+ * first, as by transformers' "longest_first".
+ *
+ * @throws LowrankError "usage" when the length leaves no room for two texts
+ */
+export function encodePair(encoder: Encoder, text: string, pair: string): EncodedPair {
+  const { tokenizer, maxLength, emptyToken } = encoder;
+  const room = maxLength - tokenizer.specialTokens(2);
+  if (room < 2) {
+    throw new LowrankError(
+      "usage",
+      `maxLength: expected at least ${maxLength - room + 2} tokens for pairs of texts, got ${maxLength}.`,
+    );
+  }
+  const [first, second] = [textTokens(tokenizer, text), textTokens(tokenizer, pair)];
+  const [one, other] = pairLengths(first.length, second.length, room);
+  const { ids, typeIds } = tokenizer.wrap([
+    shortened(first, one, tokenizer.truncateLeft),
+    shortened(second, other, tokenizer.truncateLeft),
+  ]);
+  const isCut = first.length > one || second.length > other;
+  return ids.length === 0
+    ? { ids: Int32Array.of(emptyToken), typeIds: Int32Array.of(0), isCut }
+    : { ids, typeIds, isCut };
+}
+
+/** A text's tokens without special ones. */
+export function textTokens(tokenizer: Tokenizer, text: string): number[] {
+  const { ids } = tokenizer.encode(text);
+  const start = tokenizer.wrap([[]]).places[0]!;
+  return ids.slice(start, ids.length + start - tokenizer.specialTokens(1));
+}
+
+/** How many tokens of two texts are kept in `room`: the longer one is cut down to the shorter one's length,
+ * then both in turn, as transformers' "longest_first" does. */
+export function pairLengths(first: number, second: number, room: number): [number, number] {
+  if (first + second <= room) return [first, second];
+  const shorter = Math.min(first, second, Math.floor(room / 2));
+  return first <= second ? [shorter, room - shorter] : [room - shorter, shorter];
+}
+
+function shortened(tokens: number[], length: number, fromLeft: boolean): number[] {
+  return fromLeft ? tokens.slice(tokens.length - length) : tokens.slice(0, length);
+}
+
 function emptyTextToken(tokenizer: Tokenizer, config: BaseConfig, limits: ModelLimits): number {
   const eos = config["eos_token_id"];
   return (

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { accuracy, confusionMatrix, macroF1, perLabelMetrics } from "./metrics.ts";
+import {
+  accuracy,
+  confusionMatrix,
+  macroF1,
+  multiLabelMetrics,
+  perLabelMetrics,
+} from "./metrics.ts";
 
 // truth 0 0 0 1 1 2, predicted 0 0 1 1 2 2
 const counts = confusionMatrix([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2], 3);
@@ -33,5 +39,32 @@ describe("classification metrics", () => {
   it("gives 0 without examples", () => {
     const empty = confusionMatrix([], [], 2);
     expect([accuracy(empty), macroF1(empty)]).toEqual([0, 0]);
+  });
+});
+
+describe("multi-label metrics", () => {
+  it("agree with scikit-learn", () => {
+    const truth = [[0, 2], [1], [], [0, 1, 2], [2], []];
+    const predicted = [[0, 2], [0, 1], [], [0, 1], [1], [2]];
+    const {
+      perLabel,
+      microF1,
+      macroF1: macro,
+      subsetAccuracy,
+    } = multiLabelMetrics(truth, predicted, 4);
+    expect([microF1, macro, subsetAccuracy]).toEqual([2 / 3, 0.5, 1 / 3]);
+    expect(perLabel.map(({ precision }) => precision)).toEqual([2 / 3, 2 / 3, 0.5, 0]);
+    expect(perLabel.map(({ recall }) => recall)).toEqual([1, 1, 1 / 3, 0]);
+    expect(perLabel.map(({ f1 }) => f1)).toEqual([0.8, 0.8, 0.4, 0]);
+    expect(perLabel.map(({ support }) => support)).toEqual([2, 2, 3, 0]);
+  });
+
+  it("are 0 without examples or labels", () => {
+    expect(multiLabelMetrics([], [], 1)).toMatchObject({
+      microF1: 0,
+      macroF1: 0,
+      subsetAccuracy: 0,
+    });
+    expect(multiLabelMetrics([[]], [[]], 1)).toMatchObject({ microF1: 0, subsetAccuracy: 1 });
   });
 });

@@ -32,18 +32,21 @@ export function accuracy(counts: ConfusionMatrix): number {
   return quotient(right, total(counts.flat()));
 }
 
-/** Metrics of each label: precision = right / predicted, recall = right / true, F1 = their harmonic mean. */
+/** precision = right / predicted, recall = right / support, F1 = their harmonic mean. */
+export function labelMetrics(right: number, predicted: number, support: number): LabelMetrics {
+  return {
+    precision: quotient(right, predicted),
+    recall: quotient(right, support),
+    f1: quotient(2 * right, support + predicted),
+    support,
+  };
+}
+
+/** Metrics of each label. */
 export function perLabelMetrics(counts: ConfusionMatrix): LabelMetrics[] {
   return counts.map((row, label) => {
-    const right = row[label]!;
-    const support = total(row);
     const predicted = total(counts.map((other) => other[label]!));
-    return {
-      precision: quotient(right, predicted),
-      recall: quotient(right, support),
-      f1: quotient(2 * right, support + predicted),
-      support,
-    };
+    return labelMetrics(row[label]!, predicted, total(row));
   });
 }
 
@@ -53,6 +56,43 @@ export function macroF1(counts: ConfusionMatrix): number {
     ({ support }, label) => support > 0 || counts.some((row) => row[label]! > 0),
   );
   return quotient(total(occurring.map(({ f1 }) => f1)), occurring.length);
+}
+
+/** Metrics of examples with several labels each. */
+export interface MultiLabelMetrics {
+  readonly perLabel: readonly LabelMetrics[];
+  /** F1 of all labels counted together. */
+  readonly microF1: number;
+  /** Mean F1 of all labels, those that do not occur included. */
+  readonly macroF1: number;
+  /** Share of the examples whose labels are exactly those predicted. */
+  readonly subsetAccuracy: number;
+}
+
+/** `truth` and `predicted` hold the ids of each example's labels, without repetition. */
+export function multiLabelMetrics(
+  truth: readonly (readonly number[])[],
+  predicted: readonly (readonly number[])[],
+  numLabels: number,
+): MultiLabelMetrics {
+  const zeros = (): number[] => Array.from({ length: numLabels }, () => 0);
+  const [right, guesses, support] = [zeros(), zeros(), zeros()];
+  let exact = 0;
+  for (const [index, labels] of truth.entries()) {
+    const found = predicted[index]!;
+    const hits = found.filter((label) => labels.includes(label));
+    for (const label of hits) right[label]!++;
+    for (const label of found) guesses[label]!++;
+    for (const label of labels) support[label]!++;
+    if (hits.length === labels.length && hits.length === found.length) exact++;
+  }
+  const perLabel = right.map((count, id) => labelMetrics(count, guesses[id]!, support[id]!));
+  return {
+    perLabel,
+    microF1: labelMetrics(total(right), total(guesses), total(support)).f1,
+    macroF1: quotient(total(perLabel.map(({ f1 }) => f1)), numLabels),
+    subsetAccuracy: quotient(exact, truth.length),
+  };
 }
 
 function total(values: readonly number[]): number {

@@ -21,8 +21,27 @@ export type Columns = { readonly [C in ColumnOption]?: string | undefined };
 export const CLASS_WEIGHTS = ["none", "balanced"] as const;
 export type ClassWeights = (typeof CLASS_WEIGHTS)[number];
 
+export const PROBLEM_CHOICES = ["auto", "single", "multi", "regression"] as const;
+
 /** Settings of tasks beside their columns. */
 export const taskSettings = {
+  problemType: z
+    .enum(PROBLEM_CHOICES)
+    .default("auto")
+    .describe(
+      "What sequence classification predicts: one label, several or a number; auto: by the labels",
+    ),
+  labelSeparator: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("What stands between the labels of a text; default: found among ; | ,"),
+  threshold: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .default(0.5)
+    .describe("Lowest probability of a predicted label, where a text may have several"),
   classWeights: z
     .enum(CLASS_WEIGHTS)
     .default("none")

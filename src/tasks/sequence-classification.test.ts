@@ -31,6 +31,16 @@ const train = table([
 ]);
 const columns = { textColumn: "Message", labelColumn: "Kind" };
 
+/** The problem of an adapter from elsewhere. */
+function problem(config: Record<string, unknown>, headRows: number): unknown {
+  return sequenceClassification.fromConfig(config, headRows).modelConfig["problem_type"];
+}
+
+/** The labels of a task on a base with this configuration. */
+function labels(base: Record<string, unknown>): unknown {
+  return sequenceClassification.create(train, columns, base).details["labels"];
+}
+
 describe("sequence classification", () => {
   it("takes its labels from the data, into the model's configuration", () => {
     const task = sequenceClassification.create(train, columns);
@@ -41,7 +51,10 @@ describe("sequence classification", () => {
       problem_type: "single_label_classification",
     });
     const numbers = table([10, 9, 9].map((label) => ({ text: "x", label })));
-    expect(sequenceClassification.create(numbers, {}).details).toEqual({ labels: ["9", "10"] });
+    expect(sequenceClassification.create(numbers, {}).details).toEqual({
+      problemType: "single",
+      labels: ["9", "10"],
+    });
   });
 
   it("is the same after its state went through JSON, and looks for the same columns", () => {
@@ -52,7 +65,7 @@ describe("sequence classification", () => {
     expect(restored.details["classWeights"]).toEqual([0.75, 1.5]);
     const other = table([{ Message: "a", Kind: "spam", text: "wrong" }], "test.csv");
     const { examples } = restored.readExamples(other, letters);
-    expect(examples).toEqual([{ inputIds: Int32Array.of(97), label: 1 }]);
+    expect(examples).toEqual([{ inputIds: Int32Array.of(97), target: 1 }]);
     expect(restored.readInputs(table([{ text: "elsewhere" }]))).toEqual([{ text: "elsewhere" }]);
     expect(() => sequenceClassification.restore({}, "lowrank.json")).toThrow(
       /^lowrank\.json: not a sequence classification task: labels: .*\. Train the adapter again\.$/,
@@ -94,17 +107,33 @@ describe("sequence classification", () => {
   it("names an adapter's labels by the base's configuration where their number fits", () => {
     const id2label = { 0: "no", 1: "yes" };
     const { fromConfig } = sequenceClassification;
-    expect(fromConfig({ id2label }, 2).details).toEqual({ labels: ["no", "yes"] });
-    expect(fromConfig({ id2label }, 3).details).toEqual({
-      labels: ["LABEL_0", "LABEL_1", "LABEL_2"],
-    });
+    expect(fromConfig({ id2label }, 2).details["labels"]).toEqual(["no", "yes"]);
+    expect(fromConfig({ id2label }, 3).details["labels"]).toEqual([
+      "LABEL_0",
+      "LABEL_1",
+      "LABEL_2",
+    ]);
+  });
+
+  it("takes an adapter's problem from the base's configuration, one output for a number", () => {
+    expect(problem({}, 1)).toBe("regression");
+    expect(problem({ problem_type: null }, 2)).toBe("single_label_classification");
+    expect(problem({ problem_type: "multi_label_classification" }, 2)).toBe(
+      "multi_label_classification",
+    );
+  });
+
+  it("keeps the order of a checkpoint's labels where they are the data's", () => {
+    expect(labels({ id2label: { 1: "ham", 0: "spam" } })).toEqual(["spam", "ham"]);
+    expect(labels({ id2label: { 0: "LABEL_0", 1: "LABEL_1" } })).toEqual(["ham", "spam"]);
+    expect(labels({ id2label: { 0: "spam", 1: "ham", 2: "other" } })).toEqual(["ham", "spam"]);
   });
 
   it("is found by its names", () => {
     expect(findTask("SEQ_CLS")).toBe(sequenceClassification);
     expect(findTask("text-classification")).toBe(sequenceClassification);
     expect(() => findTask("translation", "--task")).toThrow(
-      '--task: there is no task "translation". Tasks: sequence-classification.',
+      '--task: there is no task "translation". Tasks: sequence-classification, ',
     );
   });
 });

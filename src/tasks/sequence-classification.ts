@@ -1,77 +1,45 @@
-/** @file Sequence classification: one of several labels for a text. */
-import { z } from "zod";
-import { findColumn, textValues } from "../data/columns.ts";
-import { balancedClassWeights, encodeLabels, labelSet } from "../data/labels.ts";
-import { columnOf, type Table } from "../data/table.ts";
+/** @file Sequence classification: a label, several labels or a number for a text or a pair of texts. What is
+ * predicted is in sequence/, one file each; this is what they have in common. */
 import { LowrankError } from "../errors.ts";
+import type { Table } from "../data/table.ts";
 import { modelInputs } from "../models/inputs.ts";
-import { IGNORED_LABEL } from "../ops/functional.ts";
-import { collateTokens, rowValues } from "./collate.ts";
-import { fieldTexts } from "./inputs.ts";
-import {
-  accuracy,
-  confusionMatrix,
-  macroF1,
-  perLabelMetrics,
-  type LabelMetrics,
-} from "./metrics.ts";
+import { collateTokens } from "./collate.ts";
 import { LABELS, objectiveOf, type ProblemType } from "./objectives.ts";
 import type { Columns } from "./options.ts";
-import type { Encoder, Example, Examples, Metrics, MetricTable, Task, TaskKind } from "./task.ts";
+import { chooseProblem, findLabelColumns, PROBLEMS } from "./sequence/choose.ts";
+import { stateSchema, type State } from "./sequence/problem.ts";
+import type { ClassificationPrediction } from "./sequence/single-label.ts";
+import {
+  encodeInputs,
+  findTextColumns,
+  readTexts,
+  TEXT,
+  TEXT_PAIR,
+  type SequenceExample,
+} from "./sequence/texts.ts";
+import type { Task, TaskKind } from "./task.ts";
 
-export interface ClassificationExample extends Example {
-  /** Label id; IGNORED_LABEL where it is not known. */
-  readonly label: number;
-}
-
-const PROBLEM: ProblemType = "single_label_classification";
-
-const stateSchema = z.object({
-  /** In the order of their ids. */
-  labels: z.array(z.string()).min(1),
-  /** Columns of the training data, tried first in other files. */
-  textColumn: z.string().optional(),
-  labelColumn: z.string().optional(),
-  /** Weight of each label in the loss. */
-  classWeights: z.array(z.number()).optional(),
-});
-
-type State = z.infer<typeof stateSchema>;
-
-/** A classification of one text. */
-export interface ClassificationPrediction {
-  readonly label: string;
-  /** Probability of that label. */
-  readonly score: number;
-  /** Probability of every label, in the order of the label ids. */
-  readonly scores: Readonly<Record<string, number>>;
-}
-
-export interface ClassificationDetails {
-  readonly labels: readonly string[];
-  readonly perLabel: Readonly<Record<string, LabelMetrics>>;
-  /** Rows: true labels, columns: predicted ones, in the order of `labels`. */
-  readonly confusionMatrix: readonly (readonly number[])[];
-}
+export type { ClassificationDetails, ClassificationPrediction } from "./sequence/single-label.ts";
+export type { MultiLabelDetails, MultiLabelPrediction } from "./sequence/multi-label.ts";
+export type { RegressionDetails, RegressionPrediction } from "./sequence/regression.ts";
+export type { SequenceExample } from "./sequence/texts.ts";
 
 export const sequenceClassification: TaskKind = {
   type: "SEQ_CLS",
   name: "sequence-classification",
   aliases: ["text-classification"],
 
-  strata: (table, columns) => labelSet(columnOf(table, labelColumn(table, columns))).ids,
+  strata(table, options) {
+    const labelColumns = findLabelColumns(table, options.labelColumn);
+    return chooseProblem(table, labelColumns, options).strata(table, labelColumns, options);
+  },
 
-  create(table, options) {
-    const column = labelColumn(table, options);
-    const { labels, ids } = labelSet(columnOf(table, column));
-    return makeTask({
-      labels,
-      textColumn: textColumn(table, options),
-      labelColumn: column,
-      ...(options.classWeights === "balanced"
-        ? { classWeights: balancedClassWeights(ids, labels.length) }
-        : {}),
-    });
+  create(table, options, base = {}) {
+    const textColumns = findTextColumns(table, options);
+    const labelColumns = findLabelColumns(table, options.labelColumn);
+    const problem = chooseProblem(table, labelColumns, options);
+    const { state, warnings = [] } = problem.define(table, labelColumns, options, base);
+    return makeTask({ ...state, ...textColumns, labelColumn: labelColumns.join(",") }, warnings);
   },
 
   restore(state, where) {
@@ -92,21 +60,28 @@ export const sequenceClassification: TaskKind = {
     const labels = Array.from({ length: headRows }, (_, id) =>
       fits ? (names[id] ?? `LABEL_${id}`) : `LABEL_${id}`,
     );
-    return makeTask({ labels });
+    return makeTask({ labels, problemType: problemTypeOf(config, headRows) });
   },
 };
 
-type ClassificationTask = Task<ClassificationExample, Float32Array, ClassificationPrediction>;
+/** As transformers decides without a word in the configuration: one output is a number. */
+function problemTypeOf(config: Readonly<Record<string, unknown>>, headRows: number): ProblemType {
+  const named = stateSchema.shape.problemType.safeParse(config["problem_type"] ?? undefined);
+  if (named.success && config["problem_type"] != null) return named.data;
+  return headRows === 1 ? "regression" : "single_label_classification";
+}
 
-function makeTask(state: State): ClassificationTask {
-  const { labels, classWeights } = state;
-  const objective = objectiveOf("SEQ_CLS", { problemType: PROBLEM, classWeights });
-  const preferred = (table: Table, columns: Columns = {}): Columns => ({
-    textColumn: columns.textColumn ?? ifPresent(table, state.textColumn),
-    labelColumn: columns.labelColumn ?? ifPresent(table, state.labelColumn),
-  });
-  const readTexts = (table: Table, columns?: Columns): string[] =>
-    textValues(table, textColumn(table, preferred(table, columns)));
+/** P is what the state's problem predicts. */
+function makeTask(
+  state: State,
+  warnings: readonly string[] = [],
+): Task<SequenceExample, Float32Array, ClassificationPrediction> {
+  const { labels, classWeights, problemType } = state;
+  const isPair = state.textPairColumn !== undefined;
+  const problem = Object.values(PROBLEMS)
+    .find(({ type }) => type === problemType)!
+    .make(state);
+  const objective = objectiveOf("SEQ_CLS", { problemType, classWeights });
 
   return {
     type: "SEQ_CLS",
@@ -116,125 +91,62 @@ function makeTask(state: State): ClassificationTask {
       id2label: Object.fromEntries(labels.entries()),
       label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
       num_labels: labels.length,
-      problem_type: PROBLEM,
+      problem_type: problemType,
     },
     state,
-    details: { labels, ...(classWeights ? { classWeights } : {}) },
-    metricNames: ["accuracy", "macroF1"],
-    bestMetric: "macroF1",
-    fields: ["text"],
+    details: {
+      ...problem.details,
+      ...(isPair ? { pairs: [state.textColumn, state.textPairColumn] } : {}),
+    },
+    warnings,
+    metricNames: problem.metricNames,
+    lowerIsBetter: problem.lowerIsBetter ?? [],
+    bestMetric: problem.bestMetric,
+    fields: isPair ? [TEXT, TEXT_PAIR] : [TEXT],
 
     readExamples(table, encoder, columns) {
-      const column = columnOf(table, labelColumn(table, preferred(table, columns)));
-      return examplesOf(readTexts(table, columns), encodeLabels(column, labels), encoder);
+      const targets = problem.targets(table, labelColumnsOf(table, state, columns));
+      return encodeInputs(readTexts(table, state, columns), targets, encoder, isPair);
     },
-    readInputs: (table, columns) => readTexts(table, columns).map((text) => ({ text })),
+    readInputs: (table, columns) => readTexts(table, state, columns),
     inputExamples(inputs, encoder) {
-      const texts = fieldTexts(inputs, "text");
-      return examplesOf(
-        texts,
-        texts.map(() => IGNORED_LABEL),
-        encoder,
-      );
+      const targets = inputs.map(() => problem.unknown);
+      return encodeInputs(inputs, targets, encoder, isPair);
     },
 
     collate: (examples, shape, padTokenId) => ({
       ...collateTokens(examples, shape, padTokenId),
-      [LABELS]: rowValues(
-        examples.map(({ label }) => label),
+      [LABELS]: problem.feed(
+        examples.map(({ target }) => target),
         shape.batch,
-        IGNORED_LABEL,
       ),
     }),
     build(model, shape, inputs) {
-      const { outputs, lossSum } = objective.build(model.forward(modelInputs(shape, inputs)));
+      const given = modelInputs(shape, { tokenTypes: isPair, ...inputs });
+      const { outputs, lossSum } = objective.build(model.forward(given));
       return { results: outputs, lossSum };
     },
     countLabels: (feeds) => objective.countLabels(feeds),
     decode: ({ logits }, row) =>
       (logits!.data as Float32Array).slice(row * labels.length, (row + 1) * labels.length),
-    metrics: (examples, results) => metricsOf(examples, results, labels),
-    predictions: (_, __, results) => results.map((logits) => predictionOf(logits, labels)),
-    lines: ({ label, score }) => [[label, score]],
-    tables,
+    metrics: (examples, results) =>
+      problem.metrics(
+        examples.map(({ target }) => target),
+        results,
+      ),
+    predictions: (_, __, results) => results.map((logits) => problem.prediction(logits)),
+    lines: (prediction) => [problem.cells(prediction)],
+    tables: (metrics) => problem.tables(metrics),
   };
 }
 
-function textColumn(table: Table, { textColumn: asked }: Columns): string {
-  return findColumn(table, "text", asked);
-}
-
-function labelColumn(table: Table, { labelColumn: asked }: Columns): string {
-  return findColumn(table, "label", asked);
-}
-
-function ifPresent(table: Table, name: string | undefined): string | undefined {
-  return name !== undefined && table.columns.includes(name) ? name : undefined;
-}
-
-function examplesOf(
-  texts: readonly string[],
-  labels: readonly number[],
-  encoder: Encoder,
-): Examples<ClassificationExample> {
-  const { ids, truncated } = encoder.encode(texts);
-  const examples = ids.map((inputIds, index) => ({ inputIds, label: labels[index]! }));
-  return { examples, truncated };
-}
-
-function metricsOf(
-  examples: readonly ClassificationExample[],
-  results: readonly Float32Array[],
-  labels: readonly string[],
-): Metrics {
-  const truth = examples.map(({ label }) => label);
-  const counts = confusionMatrix(truth, results.map(largest), labels.length);
-  const perLabel = perLabelMetrics(counts);
-  const details: ClassificationDetails = {
-    labels,
-    perLabel: Object.fromEntries(labels.map((label, id) => [label, perLabel[id]!])),
-    confusionMatrix: counts,
-  };
-  return {
-    scalars: { accuracy: accuracy(counts), macroF1: macroF1(counts) },
-    details: { ...details },
-  };
-}
-
-/** Index of the largest value, the first of equal ones. */
-function largest(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
-  return best;
-}
-
-function predictionOf(logits: Float32Array, labels: readonly string[]): ClassificationPrediction {
-  const best = largest(logits);
-  const exponentials = Array.from(logits, (value) => Math.exp(value - logits[best]!));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  const scores = exponentials.map((value) => value / sum);
-  return {
-    label: labels[best]!,
-    score: scores[best]!,
-    scores: Object.fromEntries(labels.map((label, id) => [label, scores[id]!])),
-  };
-}
-
-function tables({ details }: Metrics): MetricTable[] {
-  const { labels, perLabel, confusionMatrix: counts } = details as unknown as ClassificationDetails;
-  return [
-    {
-      title: "Labels",
-      columns: ["label", "precision", "recall", "F1", "examples"],
-      rows: labels.map((label) => {
-        const { precision, recall, f1, support } = perLabel[label]!;
-        return [label, precision, recall, f1, support];
-      }),
-    },
-    {
-      title: "Confusion matrix (rows: true, columns: predicted)",
-      columns: ["", ...labels],
-      rows: counts.map((row, id) => ([labels[id]!] as (string | number)[]).concat(row)),
-    },
-  ];
+/** The label columns of labelled data: those named, those of training where the table has them, or the one
+ * with a usual name. */
+function labelColumnsOf(table: Table, state: State, columns: Columns = {}): string[] {
+  const known = state.labelColumn;
+  const isThere =
+    known !== undefined &&
+    (table.columns.includes(known) ||
+      known.split(",").every((name) => table.columns.includes(name)));
+  return findLabelColumns(table, columns.labelColumn ?? (isThere ? known : undefined));
 }

@@ -1,0 +1,130 @@
+/** @file One of several labels for a text: softmax over the head's outputs, cross-entropy. */
+import { balancedClassWeights, encodeLabels, labelSet } from "../../data/labels.ts";
+import { columnOf } from "../../data/table.ts";
+import { IGNORED_LABEL } from "../../ops/functional.ts";
+import { rowValues } from "../collate.ts";
+import {
+  accuracy,
+  confusionMatrix,
+  macroF1,
+  perLabelMetrics,
+  type LabelMetrics,
+} from "../metrics.ts";
+import type { Metrics, MetricTable } from "../task.ts";
+import {
+  inCheckpointOrder,
+  type ProblemKind,
+  type SequenceProblem,
+  type State,
+} from "./problem.ts";
+
+/** A label for a text. */
+export interface ClassificationPrediction {
+  readonly label: string;
+  /** Probability of that label. */
+  readonly score: number;
+  /** Probability of every label, in the order of the label ids. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/** The details of its metrics. */
+export interface ClassificationDetails {
+  readonly labels: readonly string[];
+  readonly perLabel: Readonly<Record<string, LabelMetrics>>;
+  /** Rows: true labels, columns: predicted ones, in the order of `labels`. */
+  readonly confusionMatrix: readonly (readonly number[])[];
+}
+
+export const singleLabel: ProblemKind = {
+  type: "single_label_classification",
+  define(table, [labelColumn], { classWeights }, base) {
+    const column = columnOf(table, labelColumn!);
+    const labels = inCheckpointOrder(labelSet(column).labels, base);
+    const weights =
+      classWeights === "balanced"
+        ? { classWeights: balancedClassWeights(encodeLabels(column, labels), labels.length) }
+        : {};
+    return { state: { problemType: "single_label_classification", labels, ...weights } };
+  },
+  strata: (table, [labelColumn]) => labelSet(columnOf(table, labelColumn!)).ids,
+  make,
+};
+
+function make({ labels, classWeights }: State): SequenceProblem<number, ClassificationPrediction> {
+  return {
+    details: { problemType: "single", labels, ...(classWeights ? { classWeights } : {}) },
+    metricNames: ["accuracy", "macroF1"],
+    bestMetric: "macroF1",
+    unknown: IGNORED_LABEL,
+    targets: (table, [labelColumn]) => encodeLabels(columnOf(table, labelColumn!), labels),
+    feed: (targets, batch) => rowValues(targets, batch, IGNORED_LABEL),
+    metrics: (targets, logits) => metricsOf(targets, logits, labels),
+    prediction: (logits) => predictionOf(logits, labels),
+    cells: ({ label, score }) => [label, score],
+    tables,
+  };
+}
+
+function metricsOf(
+  targets: readonly number[],
+  logits: readonly Float32Array[],
+  labels: readonly string[],
+): Metrics {
+  const counts = confusionMatrix(targets, logits.map(largest), labels.length);
+  const perLabel = perLabelMetrics(counts);
+  const details: ClassificationDetails = {
+    labels,
+    perLabel: Object.fromEntries(labels.map((label, id) => [label, perLabel[id]!])),
+    confusionMatrix: counts,
+  };
+  return {
+    scalars: { accuracy: accuracy(counts), macroF1: macroF1(counts) },
+    details: { ...details },
+  };
+}
+
+/** Index of the largest value, the first of equal ones. */
+function largest(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  return best;
+}
+
+function predictionOf(logits: Float32Array, labels: readonly string[]): ClassificationPrediction {
+  const best = largest(logits);
+  const exponentials = Array.from(logits, (value) => Math.exp(value - logits[best]!));
+  const sum = exponentials.reduce((total, value) => total + value, 0);
+  const scores = exponentials.map((value) => value / sum);
+  return {
+    label: labels[best]!,
+    score: scores[best]!,
+    scores: Object.fromEntries(labels.map((label, id) => [label, scores[id]!])),
+  };
+}
+
+function tables({ details }: Metrics): MetricTable[] {
+  const { labels, perLabel, confusionMatrix: counts } = details as unknown as ClassificationDetails;
+  return [
+    labelTable(labels, perLabel),
+    {
+      title: "Confusion matrix (rows: true, columns: predicted)",
+      columns: ["", ...labels],
+      rows: counts.map((row, id) => ([labels[id]!] as (string | number)[]).concat(row)),
+    },
+  ];
+}
+
+/** Precision, recall and F1 of each label. */
+export function labelTable(
+  labels: readonly string[],
+  perLabel: Readonly<Record<string, LabelMetrics>>,
+): MetricTable {
+  return {
+    title: "Labels",
+    columns: ["label", "precision", "recall", "F1", "examples"],
+    rows: labels.map((label) => {
+      const { precision, recall, f1, support } = perLabel[label]!;
+      return [label, precision, recall, f1, support];
+    }),
+  };
+}
