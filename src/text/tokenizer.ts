@@ -13,6 +13,9 @@ import { join } from "node:path";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { LowrankError } from "../errors.ts";
 import { bertNormalizer } from "./bert-normalizer.ts";
+import type { Library, PreTokenizer, StepConfig } from "./library.ts";
+import { tokenSpans, type TokenSpans } from "./offsets.ts";
+import { templateOf, wrapTokens, type Template, type Wrapped } from "./template.ts";
 
 /** Turns texts into token ids and back. */
 export interface Tokenizer {
@@ -22,6 +25,8 @@ export interface Tokenizer {
   padTokenId: number | undefined;
   bosTokenId: number | undefined;
   eosTokenId: number | undefined;
+  /** Whether texts that are too long lose their beginning instead of their end. */
+  truncateLeft: boolean;
   /** All tokens of a text with the special tokens around it ([CLS] … [SEP]). ids, typeIds: [T] */
   encode(text: string): { ids: number[]; typeIds: number[] };
   /**
@@ -34,6 +39,18 @@ export interface Tokenizer {
     texts: readonly string[],
     options: { maxLength: number },
   ): { ids: Int32Array[]; truncated: number };
+  /**
+   * The tokens of a text, without special tokens, and where they stand in it.
+   *
+   * @throws LowrankError "tokenizer" where that cannot be told
+   */
+  tokenize(text: string): TokenSpans;
+  /** Special tokens around the token ids of one text or of a pair: [CLS] a [SEP] b [SEP]. */
+  wrap(
+    texts: readonly [ArrayLike<number>] | readonly [ArrayLike<number>, ArrayLike<number>],
+  ): Wrapped;
+  /** How many special tokens `wrap` adds to one text or to a pair. */
+  specialTokens(texts: 1 | 2): number;
   /** The text of tokens, special tokens included unless asked otherwise. */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
   /** The id of a token as the vocabulary spells it, e.g. "[CLS]". */
@@ -59,15 +76,6 @@ export const TOKENIZER_FILES: readonly string[] = [
 const MODEL_TYPES = ["BPE", "WordPiece", "Unigram"];
 
 type JsonObject = Record<string, unknown>;
-
-/** Tokens that the post-processor puts around a text, and the token types of all three parts. */
-interface Template {
-  prefix: number[];
-  suffix: number[];
-  prefixTypes: number[];
-  textType: number;
-  suffixTypes: number[];
-}
 
 /**
  * Loads the tokenizer of a model directory.
@@ -96,6 +104,7 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
   };
   const pad = special("pad_token") ?? paddingBlockId(json, library);
   return wrap(library, {
+    file,
     files,
     padTokenId: pad,
     bosTokenId: special("bos_token"),
@@ -153,6 +162,8 @@ function build(file: string, json: JsonObject, config: JsonObject): LibraryToken
       library.normalizer = bertNormalizer(normalizer) as unknown as typeof library.normalizer;
     }
     if (type === "Unigram") avoidSpread(library);
+    const parts = library as unknown as Library;
+    if (parts.pre_tokenizer) countAllDigits(parts.pre_tokenizer, parts.tokenizer.pre_tokenizer!);
     return library;
   } catch (error) {
     throw new LowrankError("tokenizer", `${file}: ${(error as Error).message}.`, { cause: error });
@@ -166,6 +177,18 @@ function avoidSpread(library: LibraryTokenizer): void {
     encode(texts: string[]): string[];
   };
   model.encode = (texts) => texts.flatMap((text) => model.tokenize(text));
+}
+
+/** Rust's Digits splits at all numbers of Unicode (٣, ½, Ⅷ), the library's at those of ASCII. */
+function countAllDigits(tokenizer: PreTokenizer, config: StepConfig): void {
+  if (config.type === "Digits") {
+    const { individual_digits: single } = config;
+    tokenizer.pattern = new RegExp(String.raw`\P{N}+|\p{N}${single === true ? "" : "+"}`, "gu");
+  }
+  const steps = config["pretokenizers"] as readonly StepConfig[] | undefined;
+  for (const [i, step] of (tokenizer.tokenizers ?? []).entries()) {
+    if (step) countAllDigits(step, steps![i]!);
+  }
 }
 
 /** A token in a configuration: its text, or an object with the text as content. */
@@ -184,24 +207,8 @@ function paddingBlockId(json: JsonObject, library: LibraryTokenizer): number | u
   return typeof token === "string" ? library.token_to_id(token) : undefined;
 }
 
-/** Finds the template by processing a text of one token that no vocabulary has. */
-function templateOf(library: LibraryTokenizer): Template {
-  const probe = "\u0000text\u0000";
-  const processed = library.post_processor?.([probe], null, true) ?? { tokens: [probe] };
-  const { tokens } = processed;
-  const types = processed.token_type_ids ?? tokens.map(() => 0);
-  const at = tokens.indexOf(probe);
-  const idOf = (token: string): number => library.token_to_id(token) ?? 0;
-  return {
-    prefix: tokens.slice(0, at).map(idOf),
-    suffix: tokens.slice(at + 1).map(idOf),
-    prefixTypes: types.slice(0, at),
-    textType: types[at] ?? 0,
-    suffixTypes: types.slice(at + 1),
-  };
-}
-
 interface WrapOptions {
+  file: string;
   files: string[];
   padTokenId: number | undefined;
   bosTokenId: number | undefined;
@@ -210,9 +217,17 @@ interface WrapOptions {
 }
 
 function wrap(library: LibraryTokenizer, options: WrapOptions): Tokenizer {
-  const { truncateLeft, ...properties } = options;
-  const { prefix, suffix, prefixTypes, textType, suffixTypes } = templateOf(library);
-  const around = prefix.length + suffix.length;
+  const { file, ...properties } = options;
+  const { truncateLeft } = properties;
+  const parts = library as unknown as Library;
+  const single = templateOf(parts, 1);
+  let pair: Template | undefined; // some files have none
+  const template = (texts: number): Template => {
+    if (texts === 1) return single;
+    pair ??= templateOf(parts, 2);
+    return pair;
+  };
+  const around = single.count;
   const textIds = (text: string): number[] =>
     library.encode(text, { add_special_tokens: false }).ids;
 
@@ -220,11 +235,8 @@ function wrap(library: LibraryTokenizer, options: WrapOptions): Tokenizer {
     ...properties,
     vocabSize: vocabSizeOf(library),
     encode(text) {
-      const ids = textIds(text);
-      return {
-        ids: [...prefix, ...ids, ...suffix],
-        typeIds: [...prefixTypes, ...ids.map(() => textType), ...suffixTypes],
-      };
+      const { ids, typeIds } = wrapTokens(single, [textIds(text)]);
+      return { ids: Array.from(ids), typeIds: Array.from(typeIds) };
     },
     encodeBatch(texts, { maxLength }) {
       const room = maxLength - around;
@@ -242,14 +254,13 @@ function wrap(library: LibraryTokenizer, options: WrapOptions): Tokenizer {
           truncated++;
           tokens = truncateLeft ? tokens.slice(tokens.length - room) : tokens.slice(0, room);
         }
-        const row = new Int32Array(tokens.length + around);
-        row.set(prefix, 0);
-        row.set(tokens, prefix.length);
-        row.set(suffix, prefix.length + tokens.length);
-        return row;
+        return wrapTokens(single, [tokens]).ids;
       });
       return { ids, truncated };
     },
+    tokenize: tokenSpans(parts, file),
+    wrap: (texts) => wrapTokens(template(texts.length), texts),
+    specialTokens: (texts) => template(texts).count,
     decode(ids, { skipSpecialTokens = false } = {}) {
       if (ids.length === 0) return "";
       return library.decode([...ids], { skip_special_tokens: skipSpecialTokens });
