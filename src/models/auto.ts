@@ -15,7 +15,10 @@ import {
   type ModelLimits,
   type TaskType,
 } from "./family.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3Text } from "./gemma3_text.ts";
 import { gpt2 } from "./gpt2.ts";
+import { gptNeoX } from "./gpt_neox.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { modernbert } from "./modernbert.ts";
@@ -34,6 +37,9 @@ export const FAMILIES: readonly ModelFamily[] = [
   mistral,
   qwen2,
   qwen3,
+  gemma2,
+  gemma3Text,
+  gptNeoX,
 ];
 
 /** Standard deviation of a new head's weights, transformers' `initializer_range`. */

@@ -50,6 +50,8 @@ export function decoderSchema(sizes: DefaultSizes) {
     attention_dropout: z.number().nullish(),
     classifier_dropout: z.number().nullish(),
     hidden_dropout: z.number().nullish(),
+    /** Heads of token classification have a bias. */
+    token_classification_bias: z.literal(true).optional(),
     tie_word_embeddings: z.boolean().default(false),
   });
 }

@@ -11,7 +11,7 @@ const wholeHead = z.literal(1).optional();
 
 /** One dictionary of settings; another type, or a key that its type does not have, is refused.
  * `partial`: what `partial_rotary_factor` may be. */
-export function ropeEntry(partial: z.ZodType<number | undefined>) {
+export function ropeEntry(partial: z.ZodType<number | undefined> = wholeHead) {
   const shared = { rope_theta: positive.optional(), partial_rotary_factor: partial };
   const plain = z.strictObject({ rope_type: z.literal("default"), ...shared });
   const linear = z.strictObject({ rope_type: z.literal("linear"), factor: positive, ...shared });
@@ -36,15 +36,15 @@ function withRopeType(entry: unknown): unknown {
 /** The settings of a family with one rotation for all layers. */
 export const ropeKeys = {
   rope_theta: positive.optional(),
-  rope_scaling: ropeEntry(wholeHead).nullish(),
-  rope_parameters: ropeEntry(wholeHead).nullish(),
+  rope_scaling: ropeEntry().nullish(),
+  rope_parameters: ropeEntry().nullish(),
   partial_rotary_factor: wholeHead,
 };
 
 /** One dictionary for each kind of layers. */
 export const ropeByKindSchema = z.strictObject({
-  full_attention: ropeEntry(wholeHead).nullish(),
-  sliding_attention: ropeEntry(wholeHead).nullish(),
+  full_attention: ropeEntry().nullish(),
+  sliding_attention: ropeEntry().nullish(),
 });
 
 type RopeEntry = z.infer<ReturnType<typeof ropeEntry>>;
