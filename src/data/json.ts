@@ -1,10 +1,11 @@
 /**
- * @file JSON (a list of objects, `{"data": [...]}`, or an object of equally long lists) and JSON lines.
+ * @file JSON (a list of objects, `{"data": [...]}`, an object of equally long lists, or SQuAD's form) and JSON lines.
  */
 
 import { constants } from "node:buffer";
 import { LowrankError } from "../errors.ts";
 import { linesOf } from "./lines.ts";
+import { readSquad, squadArticles } from "./squad.ts";
 import { show, type Row, type Table } from "./table.ts";
 
 type JsonObject = Record<string, unknown>;
@@ -43,6 +44,8 @@ export function readJson(file: string, bytes: Buffer): Table {
     const line = position === undefined ? "" : ` line ${lineAt(text, Number(position))}:`;
     throw new LowrankError("data", `${file}:${line} invalid JSON: ${reason}.`, { cause: error });
   }
+  const articles = squadArticles(document);
+  if (articles) return readSquad(file, articles);
   if (isObject(document) && Array.isArray(document["data"])) document = document["data"];
   const objects = isObject(document) ? transposed(file, document) : document;
   if (!Array.isArray(objects)) {

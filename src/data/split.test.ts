@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { shuffle, stratifiedSplit } from "./split.ts";
+import { groupedSplit, shuffle, stratifiedSplit } from "./split.ts";
 
 const ascending = (a: number, b: number): number => a - b;
 
@@ -64,5 +64,44 @@ describe("stratifiedSplit", () => {
       "held-out fraction: expected a number between 0 and 1, got 1. Pass for example 0.1.",
     );
     expect(() => stratifiedSplit([0, 1], NaN, 0)).toThrow("got NaN");
+  });
+});
+
+describe("groupedSplit", () => {
+  it("holds out whole groups, about as many examples as asked for", () => {
+    const groups = Array.from({ length: 1000 }, (_, i) => Math.floor(i / 5));
+    const { train, heldOut } = groupedSplit(groups, 0.1, 1);
+    expect(heldOut).toHaveLength(100);
+    const held = new Set(heldOut.map((i) => groups[i]));
+    expect(held.size).toBe(20);
+    expect(train.some((i) => held.has(groups[i]))).toBe(false);
+    expect(groupedSplit(groups, 0.1, 1)).toEqual({ train, heldOut });
+    expect(groupedSplit(groups, 0.1, 2)).not.toEqual({ train, heldOut });
+  });
+
+  it("partitions, and keeps a group on each side where there are two", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 60 }),
+        fc.double({ min: 0.01, max: 0.99, noNaN: true }),
+        fc.integer(),
+        (groups, fraction, seed) => {
+          const { train, heldOut } = groupedSplit(groups, fraction, seed);
+          expect([...train, ...heldOut].sort(ascending)).toEqual(groups.map((_, i) => i));
+          const isSeveral = new Set(groups).size > 1;
+          expect([train.length > 0, heldOut.length > 0]).toEqual([true, isSeveral]);
+          const held = new Set(heldOut.map((i) => groups[i]));
+          expect(train.some((i) => held.has(groups[i]!))).toBe(false);
+          const wanted = Math.max(1, Math.round(groups.length * fraction));
+          expect(heldOut.length <= wanted || held.size === 1).toBe(true);
+        },
+      ),
+    );
+  });
+
+  it("takes the smallest group where all are too large", () => {
+    expect(groupedSplit([0, 0, 0, 1, 1, 2, 2, 2], 0.1, 0).heldOut).toEqual([3, 4]);
+    expect(groupedSplit([], 0.1, 0)).toEqual({ train: [], heldOut: [] });
+    expect(() => groupedSplit([0, 1], 0, 0)).toThrow("held-out fraction: expected");
   });
 });

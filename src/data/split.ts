@@ -1,6 +1,6 @@
 /**
- * @file Shuffling, and splitting examples into a training and a held-out part with the classes in proportion.
- * Both are pure functions of their arguments and the seed (random.ts).
+ * @file Shuffling, and splitting examples into a training and a held-out part, with the classes in proportion or by whole
+ * groups. All are pure functions of their arguments and the seed (random.ts).
  */
 
 import { LowrankError } from "../errors.ts";
@@ -38,19 +38,9 @@ export function shuffle<T>(items: readonly T[], seed: number | RandomGenerator):
  * @throws LowrankError "usage" for a fraction out of range
  */
 export function stratifiedSplit(labels: readonly number[], fraction: number, seed: number): Split {
-  if (!(fraction > 0 && fraction < 1)) {
-    throw new LowrankError(
-      "usage",
-      `held-out fraction: expected a number between 0 and 1, got ${fraction}. Pass for example 0.1.`,
-    );
-  }
+  requireFraction(fraction);
   const random = randomGenerator(seed, "stratified-split");
-  const members = new Map<number, number[]>();
-  for (const [index, label] of labels.entries()) {
-    const list = members.get(label);
-    if (list === undefined) members.set(label, [index]);
-    else list.push(index);
-  }
+  const members = membersOf(labels);
   const classes = [...members.keys()].sort((a, b) => a - b);
   const quotas = classes.map((label) => {
     const indices = shuffle(members.get(label) ?? [], random);
@@ -75,4 +65,54 @@ export function stratifiedSplit(labels: readonly number[], fraction: number, see
     for (const [i, index] of indices.entries()) (i < held ? heldOut : train).push(index);
   }
   return { train: train.sort((a, b) => a - b), heldOut: heldOut.sort((a, b) => a - b) };
+}
+
+/**
+ * Holds out whole groups, about `round(n · fraction)` examples together (never more, but at least one group). Training
+ * keeps at least one group: of a single group, nothing is held out.
+ *
+ * @param groups the group of each example
+ * @param fraction the held-out share, between 0 and 1 exclusive
+ * @throws LowrankError "usage" for a fraction out of range
+ */
+export function groupedSplit(groups: readonly number[], fraction: number, seed: number): Split {
+  requireFraction(fraction);
+  const members = membersOf(groups);
+  const order = shuffle([...members.keys()], randomGenerator(seed, "grouped-split"));
+  const size = (group: number): number => members.get(group)!.length;
+  const wanted = Math.max(1, Math.round(groups.length * fraction));
+  const held = new Set<number>();
+  let count = 0;
+  for (const group of order) {
+    if (count + size(group) > wanted || held.size === order.length - 1) continue;
+    held.add(group);
+    count += size(group);
+  }
+  // All are larger than the part to hold out: the smallest comes nearest.
+  const smallest = order.toSorted((a, b) => size(a) - size(b))[0];
+  if (held.size === 0 && order.length > 1) held.add(smallest!);
+  const indices = Array.from(groups.keys());
+  return {
+    train: indices.filter((index) => !held.has(groups[index]!)),
+    heldOut: indices.filter((index) => held.has(groups[index]!)),
+  };
+}
+
+/** The indices of each class or group, in the order of their first ones. */
+function membersOf(labels: readonly number[]): Map<number, number[]> {
+  const members = new Map<number, number[]>();
+  for (const [index, label] of labels.entries()) {
+    const list = members.get(label);
+    if (list === undefined) members.set(label, [index]);
+    else list.push(index);
+  }
+  return members;
+}
+
+function requireFraction(fraction: number): void {
+  if (fraction > 0 && fraction < 1) return;
+  throw new LowrankError(
+    "usage",
+    `held-out fraction: expected a number between 0 and 1, got ${fraction}. Pass for example 0.1.`,
+  );
 }
