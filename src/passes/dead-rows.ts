@@ -5,7 +5,7 @@
  */
 import { countUses, rewrite, topologicalOrder, type Graph } from "../graph/graph.ts";
 import { makeNode, type Node, type Tensor } from "../graph/node.ts";
-import { sameShape } from "../graph/shape.ts";
+import { sizeOf, type Shape } from "../graph/shape.ts";
 import {
   concatOp,
   sliceOp,
@@ -18,6 +18,8 @@ import {
 import { takeRows, takeRowsOp } from "../ops/indexing.ts";
 import { matmulOp, type MatmulAttrs } from "../ops/matmul.ts";
 import { layerNormOp, logSoftmaxOp, softmaxOp } from "../ops/functional.ts";
+import { rmsNormOp } from "../ops/rms-norm.ts";
+import { rotateOp } from "../ops/rotary.ts";
 
 /** A selection of positions along an axis: what to put in the place of a tensor. */
 interface Selection {
@@ -114,8 +116,11 @@ function pushable(
 /** A node again, over selected rows. */
 function rebuild(tensor: Tensor, axis: number, inputs: readonly Tensor[]): Tensor {
   const { op, attrs } = tensor.node;
-  if (op === reshapeOp)
-    return reshape(inputs[0]!, tensor.shape.with(axis, inputs[0]!.shape[axis]!));
+  if (op === reshapeOp) {
+    const [x] = inputs as [Tensor];
+    const [own] = operandAxes(tensor.node, axis) as [number];
+    return reshape(x, tensor.shape.with(axis, x.shape[own]!).with(0, x.shape[0]!));
+  }
   const types = op.infer(inputs, attrs);
   return makeNode(op, inputs, attrs, types).outputs[tensor.index]!;
 }
@@ -128,6 +133,8 @@ function operandAxes(node: Node, axis: number): OperandAxes | undefined {
   if (op.elementwise) return elementwise(inputs, shape.length, axis);
   if (op === softmaxOp || op === logSoftmaxOp) return axis === last ? undefined : [axis];
   if (op === layerNormOp) return axis === last ? undefined : [axis, undefined, undefined];
+  if (op === rmsNormOp) return axis === last ? undefined : [axis, undefined];
+  if (op === rotateOp) return axis === 2 ? [2, 2, 2] : undefined;
   if (op === transposeOp) return [attrs.permutation[axis]];
   if (op === matmulOp) return matmulOperands(node, axis);
   if (op === reshapeOp) return reshapeOperand(inputs[0]!, shape, axis);
@@ -154,8 +161,12 @@ function matmulOperands(node: Node, axis: number): OperandAxes | undefined {
   return node.inputs[1]!.shape.length === 2 && axis < rank - 2 ? [axis, undefined] : undefined;
 }
 
-/** A reshape that leaves the axis and all before it alone: [B, T, C] ↔ [B, T, H, D]. */
-function reshapeOperand(x: Tensor, shape: readonly number[], axis: number) {
-  const prefix = (s: readonly number[]): readonly number[] => s.slice(0, axis + 1);
-  return sameShape(prefix(x.shape), prefix(shape)) ? [axis] : undefined;
+/** A reshape that leaves the axis and the number of elements before it alone: [B, T, C] ↔ [B, T, H, D],
+ * [B, H, T, D] ↔ [B, K, G, T, D]. */
+function reshapeOperand(x: Tensor, shape: Shape, axis: number): OperandAxes | undefined {
+  const before = sizeOf(shape.slice(0, axis));
+  const own = x.shape.findIndex(
+    (dim, at) => at > 0 && dim === shape[axis] && sizeOf(x.shape.slice(0, at)) === before,
+  );
+  return own === -1 || x.shape[0] !== shape[0] ? undefined : [own];
 }

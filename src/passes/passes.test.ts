@@ -12,7 +12,15 @@ import { gelu, layerNorm, linear, logSoftmax, softmax } from "../ops/functional.
 import { matmul, matmulOp } from "../ops/matmul.ts";
 import { concat, reshape, slice, split, transpose } from "../ops/movement.ts";
 import { sum } from "../ops/reduce.ts";
-import { takeRows } from "../ops/indexing.ts";
+import { iota, takeRows } from "../ops/indexing.ts";
+import { rmsNorm } from "../ops/rms-norm.ts";
+import {
+  causalPaddingBias,
+  groupedQueryAttention,
+  mergeHeads,
+  splitHeads,
+} from "../nn/attention.ts";
+import { rotate, rotation } from "../nn/rotary.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { cse } from "./cse.ts";
@@ -213,6 +221,21 @@ describe("dead rows", () => {
     // One part is read whole, so that the product of both is.
     const whole = add(output, sum(gate));
     expect(rows(await after(deadRows, whole))).toEqual([3, 1]);
+  });
+
+  test.each([
+    ["a slice", (hidden: Tensor) => slice(hidden, 1, 2, 3)],
+    ["rows that are fed", (hidden: Tensor) => takeRows(hidden, index, 1)],
+  ])("through norms, rotations and heads in groups: %s", async (_, select) => {
+    const normed = rmsNorm(x, input("g", "float32", [4]), 1e-5);
+    const q = splitHeads(matmul(normed, weight("q", 4, 8)), 4);
+    const k = splitHeads(matmul(normed, weight("k", 4, 4)), 2);
+    const turn = rotation(reshape(iota(3), [1, 3]), Float32Array.of(0.5));
+    const bias = causalPaddingBias(input("mask", "int32", [2, 3]));
+    const attended = groupedQueryAttention(rotate(q, turn), rotate(k, turn), k, { bias });
+    const output = select(matmul(mergeHeads(attended), weight("o", 8, 4)));
+    // q, k, scores, attended, o.
+    expect(rows(await after(deadRows, output))).toEqual([1, 3, 1, 1, 1]);
   });
 
   test("a tensor that is read whole elsewhere stays whole", async () => {
