@@ -3,7 +3,7 @@ import { applyLora } from "../src/lora/apply.ts";
 import { loraConfig, type LoraOptions } from "../src/lora/config.ts";
 import { modelFromConfig } from "../src/models/auto.ts";
 
-const CONFIGS = {
+export const CONFIGS = {
   gpt2: { model_type: "gpt2", vocab_size: 30, n_positions: 8, n_embd: 8, n_layer: 2, n_head: 2 },
   bert: {
     model_type: "bert",

@@ -1,9 +1,10 @@
 /** @file Making a model a LoRA model: a transformation of its module tree. Everything else (heads,
  * tasks, training) is unaware of it. */
 import { LowrankError } from "../errors.ts";
-import type { ModelFamily, TaskType } from "../models/family.ts";
-import { Embedding } from "../nn/layers.ts";
+import type { ModelFamily } from "../models/family.ts";
+import { Embedding, Linear } from "../nn/layers.ts";
 import { freeze, keepValues, type Module } from "../nn/module.ts";
+import { Parameter } from "../nn/parameter.ts";
 import { rankAndScale, type LoraConfig } from "./config.ts";
 import {
   isLoraLayer,
@@ -12,15 +13,11 @@ import {
   type LoraLayer,
   type LoraLayerOptions,
 } from "./layers.ts";
-import { findTargets, type Adaptable } from "./targets.ts";
+import { isFromWeight } from "./initial.ts";
+import { findTargets, isSaved, modulesToSave, type Adaptable } from "./targets.ts";
+import { findTokenTargets, TiedTokens, TrainableTokens, type TokenTarget } from "./tokens.ts";
 
-/** Names of the heads that PEFT trains and stores with every adapter for a task. */
-const HEADS: Readonly<Record<TaskType, readonly string[]>> = {
-  SEQ_CLS: ["classifier", "score"],
-  TOKEN_CLS: ["classifier", "score"],
-  QUESTION_ANS: ["qa_outputs"],
-  CAUSAL_LM: [],
-};
+export { modulesToSave } from "./targets.ts";
 
 /**
  * Freeze a model, put a LoRA layer in the place of every targeted module, and make its parameters, the
@@ -32,42 +29,68 @@ export function applyLora(
   family: Pick<ModelFamily, "loraTargets" | "headModules">,
 ): Map<string, LoraLayer> {
   const targets = findTargets(model, config, family);
-  checkRanks(targets, config);
+  const tokens = findTokenTargets([...model.namedModules()], config);
+  checkCompatible(targets, tokens, config);
   freeze(model);
   const layers = new Map<string, LoraLayer>();
   for (const [path, base] of targets) {
     keepValues(base, path);
-    const layer = loraLayer(base, layerOptions(config, path));
+    const layer = loraLayer(base, config, path);
     replaceModule(model, path, layer);
     layers.set(path, layer);
   }
+  for (const target of tokens) trainTokens(model, target);
   unfreezeSaved(model, modulesToSave(config));
   unfreezeBiases(model, config.bias);
   return layers;
 }
 
-function layerOptions(config: LoraConfig, path: string): LoraLayerOptions {
-  return {
+/** The LoRA layer that a configuration puts around a module. */
+export function loraLayer(base: Adaptable, config: LoraConfig, path: string): LoraLayer {
+  const options: LoraLayerOptions = {
     ...rankAndScale(config, path),
     dropout: config.loraDropout,
     useDora: config.useDora,
     init: config.initLoraWeights,
   };
+  return base instanceof Embedding
+    ? new LoraEmbedding(base, options)
+    : new LoraLinear(base, options);
 }
 
-function loraLayer(base: Adaptable, options: LoraLayerOptions): LoraLayer {
-  if (!(base instanceof Embedding)) return new LoraLinear(base, options);
-  if (options.useDora) {
+/** What the options cannot mean for this model. Throws LowrankError("config"). */
+function checkCompatible(
+  targets: ReadonlyMap<string, Adaptable>,
+  tokens: readonly TokenTarget[],
+  config: LoraConfig,
+): void {
+  if (isFromWeight(config.initLoraWeights)) checkRanks(targets, config);
+  const both = tokens.find(({ path, tied }) => [path, ...tied].some((name) => targets.has(name)));
+  if (both) {
     throw new LowrankError(
       "config",
-      "use_dora: not implemented for embeddings. Take them out of target_modules.",
+      `trainable_token_indices: ${both.path} is adapted by target_modules as well. Name it in one of the two.`,
     );
   }
-  return new LoraEmbedding(base, options);
+  if (!config.ensureWeightTying) return;
+  const saved = modulesToSave(config);
+  const shares = [...targets].find(
+    ([path, module]) => module instanceof Embedding || isOutputHead(path),
+  );
+  const name = shares?.[0] ?? saved.find((entry) => /embed|wte|lm_head/.test(entry));
+  if (name === undefined) return;
+  throw new LowrankError(
+    "config",
+    `ensure_weight_tying: not implemented for ${name}; it is for trainable_token_indices. Leave it out: ` +
+      "the adapter then changes one of the tied modules alone.",
+  );
 }
 
-/** A rank above the smaller side of a matrix only repeats what a lower one can express. */
-function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: LoraConfig): void {
+const isOutputHead = (path: string): boolean => /(?:^|\.)(?:lm_head|embed_out)$/.test(path);
+
+/** Refuse ranks above the smaller side of a matrix: they only repeat what lower ones can express. Throws
+ * LowrankError("config") that lists the layers. */
+export function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: LoraConfig): void {
   const problems: string[] = [];
   for (const [path, module] of targets) {
     const { r } = rankAndScale(config, path);
@@ -83,23 +106,52 @@ function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: LoraConfig)
   );
 }
 
-/** Modules that are trained and stored whole, the classification head included. */
-export function modulesToSave(config: LoraConfig): string[] {
-  const heads = config.taskType === null ? [] : HEADS[config.taskType];
-  return [...new Set([...(config.modulesToSave ?? []), ...heads])];
-}
-
-/** Whether a module is one of those to save: its path ends in a name, also within a part of it, so that
- * "classifier" means "pre_classifier" too. */
-export function isSavedModule(path: string, names: readonly string[]): boolean {
-  return names.some((name) => path.endsWith(name));
-}
-
-function unfreezeSaved(model: Module, names: readonly string[]): void {
-  for (const [path, module] of model.namedModules()) {
-    if (path === "" || !isSavedModule(path, names)) continue;
-    for (const parameter of module.namedParameters().values()) parameter.requiresGrad = true;
+function trainTokens(model: Module, { path, base, tokens, tied }: TokenTarget): void {
+  keepValues(base, path);
+  const adapter = new TrainableTokens(base, tokens);
+  replaceModule(model, path, adapter);
+  for (const other of tied) {
+    const head = model.getModule(other);
+    if (head instanceof Linear) replaceModule(model, other, new TiedTokens(head, adapter));
   }
+}
+
+/** Make the modules to save trainable. What they share with others, as an output head with the embedding, they
+ * get for themselves: the others keep it as it is. */
+function unfreezeSaved(model: Module, names: readonly string[]): void {
+  const shared = sharedParameters(model);
+  for (const [path, module] of model.namedModules()) {
+    if (path === "" || !isSaved(path, names)) continue;
+    for (const [name, parameter] of module.ownParameters()) {
+      const first = shared.get(parameter);
+      if (first !== undefined) {
+        const { values, shape } = parameter;
+        const own = new Parameter(shape, (context) => values({ ...context, name: first }));
+        (module as unknown as Record<string, Parameter>)[name] = own;
+      } else {
+        parameter.requiresGrad = true;
+      }
+    }
+  }
+}
+
+/** Parameters that several modules have, with their first path. */
+function sharedParameters(model: Module): Map<Parameter, string> {
+  const first = new Map<Parameter, string>();
+  const shared = new Map<Parameter, string>();
+  for (const [path, module] of model.namedModules()) {
+    for (const [name, parameter] of module.ownParameters()) {
+      const known = first.get(parameter);
+      if (known === undefined) first.set(parameter, `${path}.${name}`);
+      else shared.set(parameter, known);
+    }
+  }
+  // Whoever keeps one gets its values by the path that they had.
+  for (const [parameter, path] of shared) {
+    const { values } = parameter;
+    parameter.values = (context) => values({ ...context, name: path });
+  }
+  return shared;
 }
 
 function unfreezeBiases(model: Module, bias: LoraConfig["bias"]): void {

@@ -3,9 +3,12 @@
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { TASK_TYPES } from "../models/family.ts";
+import { pythonRegExp } from "./python-regexp.ts";
 
 const names = z.array(z.string()).min(1);
-const pattern = z.record(z.string(), z.number().positive());
+const ranks = z.record(z.string(), z.number().int().positive());
+const alphas = z.record(z.string(), z.number());
+const tokens = z.array(z.number().int().min(0)).min(1);
 
 export const loraConfigSchema = z.strictObject({
   /** Rank of the change. */
@@ -27,10 +30,10 @@ export const loraConfigSchema = z.strictObject({
   /** Name of the list of layers that layersToTransform counts in, e.g. "h" or "layer". */
   layersPattern: z.union([z.string(), names]).nullable().default(null),
   /** Another rank for modules whose path ends in a key (a regular expression). */
-  rankPattern: pattern.default({}),
+  rankPattern: ranks.default({}),
   /** Another loraAlpha, likewise. */
-  alphaPattern: pattern.default({}),
-  /** Modules that are trained and stored whole; the head of SEQ_CLS is added by itself. */
+  alphaPattern: alphas.default({}),
+  /** Modules that are trained and stored whole, by the end of their path; a task's head is added by itself. */
   modulesToSave: names.nullable().default(null),
   /** Which biases are trained: none, those of the adapted layers, or all. */
   bias: z.enum(["none", "all", "lora_only"]).default("none"),
@@ -40,8 +43,22 @@ export const loraConfigSchema = z.strictObject({
   useDora: z.boolean().default(false),
   /** Whether the adapted layers store their weight as [in, out]; known from the model here. */
   fanInFanOut: z.boolean().default(false),
-  /** true: kaiming-uniform A and B = 0; "gaussian": A ~ N(0, 1/r) and B = 0; false: both random. */
-  initLoraWeights: z.union([z.boolean(), z.literal("gaussian")]).default(true),
+  /** true: kaiming-uniform A and B = 0; "gaussian": A ~ N(0, 1/r²) and B = 0; false: both random.
+   * "pissa", "pissa_niter_4", "olora": from the weight itself (initial.ts). */
+  initLoraWeights: z
+    .union([
+      z.boolean(),
+      z.enum(["gaussian", "pissa", "olora"]),
+      z.string().regex(/^pissa_niter_\d{1,3}$/),
+    ])
+    .default(true),
+  /** Rows of the embedding that are trained by themselves: of the input embedding, or by module. */
+  trainableTokenIndices: z
+    .union([tokens, z.record(z.string(), tokens)])
+    .nullable()
+    .default(null),
+  /** Insist that what is tied stays tied; implemented for trainableTokenIndices, which are anyway. */
+  ensureWeightTying: z.boolean().default(false),
   taskType: z.enum(TASK_TYPES).nullable().default(null),
 });
 
@@ -70,6 +87,10 @@ function contradictions(config: LoraConfig): string[] {
       "layersToTransform needs targetModules to be a list of names, not one expression",
     );
   }
+  const alphas = [config.loraAlpha, ...Object.values(config.alphaPattern)];
+  if (String(config.initLoraWeights).startsWith("pissa") && alphas.some((alpha) => alpha <= 0)) {
+    problems.push('loraAlpha must be positive for initLoraWeights "pissa"');
+  }
   return problems;
 }
 
@@ -81,8 +102,13 @@ export function rankAndScale(config: LoraConfig, path: string): { r: number; sca
 }
 
 function lookUp(patterns: Readonly<Record<string, number>>, path: string): number | undefined {
-  const key = Object.keys(patterns).find((name) =>
-    new RegExp(`^(?:.*\\.)?(?:${name})$`).test(path),
-  );
+  const key = Object.keys(patterns).find((name) => matchesPattern(name, path));
   return key === undefined ? undefined : patterns[key];
+}
+
+/** Whether a key of rankPattern or alphaPattern means a module: an expression for the end of its path. */
+export function matchesPattern(key: string, path: string): boolean {
+  return pythonRegExp(key, String.raw`^(?:.*\.)?(?:%)$`, "rank_pattern or alpha_pattern").test(
+    path,
+  );
 }

@@ -17,13 +17,17 @@ export {
   type LoraLayer,
   type LoraLayerOptions,
 } from "./layers.ts";
+export { type InitialFactors } from "./initial.ts";
 export { LinearWithLoRA, LoRALayer, replaceLinearWithLora } from "./lecture.ts";
 export { mergedWeights } from "./merge.ts";
 export {
   adapterParameters,
   loadAdapterWeights,
+  openAdapter,
   readAdapterConfig,
   saveAdapter,
+  unknownKeysWarning,
   type AdapterConfig,
   type SaveAdapterOptions,
 } from "./peft-format.ts";
+export { TrainableTokens } from "./tokens.ts";

@@ -8,13 +8,21 @@ import { evaluate, evaluateModule, int32, largestDifference } from "../../test/r
 import { adaptedModel, baseModel } from "../../test/tiny-lora.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Model } from "../models/family.ts";
+import { modelFromConfig } from "../models/auto.ts";
 import { modelInputs } from "../models/inputs.ts";
 import { bindParameters, parameterValues } from "../nn/bind.ts";
 import { fromArray, normal } from "../nn/init.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { LoraOptions } from "./config.ts";
+import { applyLora } from "./apply.ts";
+import { loraConfig } from "./config.ts";
 import { mergedWeights } from "./merge.ts";
-import { loadAdapterWeights, readAdapterConfig, saveAdapter } from "./peft-format.ts";
+import {
+  adapterParameters,
+  loadAdapterWeights,
+  readAdapterConfig,
+  saveAdapter,
+} from "./peft-format.ts";
 
 /** Float32 roundings of logits of order 1 in another order of operations. */
 const ROUNDING = 5e-6;
@@ -22,6 +30,17 @@ const ROUNDING = 5e-6;
 const FEEDS: Record<string, HostTensor> = {
   input_ids: int32([2, 4], [5, 6, 7, 8, 9, 10, 11, 12]),
   attention_mask: int32([2, 4], [1, 1, 1, 1, 1, 1, 1, 0]),
+};
+
+/** A language model whose output head is the embedding's table. */
+const TIED = {
+  model_type: "gpt2",
+  vocab_size: 30,
+  n_positions: 8,
+  n_embd: 8,
+  n_layer: 1,
+  n_head: 2,
+  tie_word_embeddings: true,
 };
 
 let engine: Engine;
@@ -49,17 +68,22 @@ const VARIANTS: Record<string, LoraOptions> = {
   "rank-stabilized": { r: 4, useRslora: true },
   dora: { r: 2, useDora: true },
   "all-linear": { r: 2, targetModules: "all-linear" },
+  pissa: { r: 2, initLoraWeights: "pissa" },
+  "pissa by projection": { r: 2, initLoraWeights: "pissa_niter_8", useRslora: true },
+  olora: { r: 2, initLoraWeights: "olora", targetModules: "all-linear" },
 };
 
 for (const family of ["gpt2", "bert"] as const) {
   describe(`${family}: invariants`, () => {
     for (const [name, options] of Object.entries(VARIANTS)) {
-      test(`${name}: B = 0 equals the base`, async () => {
+      test(`${name}: starts as the base`, async () => {
         const base = await logits(baseModel(family));
         const adapted = await logits(adaptedModel(family, options));
         const difference = largestDifference(adapted, base);
-        // DoRA divides by a norm that is computed anew; otherwise zeros are added.
-        expect(difference).toBeLessThanOrEqual(options.useDora ? ROUNDING : 0);
+        // DoRA divides by a norm that is computed anew; what is taken out of the weight is added again rounded.
+        // Otherwise zeros are added.
+        const isRounded = options.useDora || options.initLoraWeights !== undefined;
+        expect(difference).toBeLessThanOrEqual(isRounded ? ROUNDING : 0);
       });
 
       test(`${name}: merged equals unmerged`, async () => {
@@ -101,15 +125,157 @@ for (const family of ["gpt2", "bert"] as const) {
   });
 }
 
-test("an adapted embedding merges as well", async () => {
-  const adapted = adaptedModel("gpt2", { r: 2, targetModules: ["wte"] });
-  perturb(adapted);
-  const expected = await logits(adapted);
-  const graph = bindParameters(mergedWeights(adapted.model), adapted.model);
-  const merged = await evaluate(engine, graph);
-  const plain = baseModel("gpt2");
-  plain.model.namedParameters().get("transformer.wte.weight")!.values = fromArray(
-    merged["transformer.wte.weight"] as Float32Array,
+for (const useDora of [false, true]) {
+  test(`an adapted embedding merges as well${useDora ? ", with DoRA" : ""}`, async () => {
+    const adapted = adaptedModel("gpt2", { r: 2, targetModules: ["wte"], useDora });
+    perturb(adapted);
+    const expected = await logits(adapted);
+    const graph = bindParameters(mergedWeights(adapted.model), adapted.model);
+    const merged = await evaluate(engine, graph);
+    const plain = baseModel("gpt2");
+    plain.model.namedParameters().get("transformer.wte.weight")!.values = fromArray(
+      merged["transformer.wte.weight"] as Float32Array,
+    );
+    expect(largestDifference(await logits(plain), expected)).toBeLessThan(ROUNDING);
+  });
+}
+
+describe("parts of the weight as a start", () => {
+  /** [in, out] of GPT-2, and [out, in] of BERT. */
+  const layers = {
+    gpt2: "transformer.h.0.attn.c_attn",
+    bert: "bert.encoder.layer.0.attention.self.query",
+  };
+  for (const family of ["gpt2", "bert"] as const) {
+    for (const initLoraWeights of ["pissa", "olora"] as const) {
+      test(`${family}, ${initLoraWeights}: the weight loses scale·B·A`, async () => {
+        const options = { r: 2, loraAlpha: 6, initLoraWeights };
+        const adapted = adaptedModel(family, options).model.namedParameters();
+        const original = baseModel(family).model.namedParameters();
+        const read = async (parameters: typeof adapted, name: string) => {
+          const path = `${layers[family]}.${name}`;
+          const parameter = parameters.get(path)!;
+          return { data: await parameterValues(path, parameter, 1), shape: parameter.shape };
+        };
+        const weight = await read(original, "weight");
+        const [rows, columns] = weight.shape as [number, number];
+        const rest = await read(adapted, "base_layer.weight");
+        const [a, b] = [await read(adapted, "lora_A.weight"), await read(adapted, "lora_B.weight")];
+        const taken = Float32Array.from(weight.data, (_, index) => {
+          const [row, column] = [Math.floor(index / columns), index % columns];
+          const [out, inner] = family === "gpt2" ? [column, row] : [row, column];
+          const width = family === "gpt2" ? rows : columns;
+          return (
+            3 *
+            [0, 1].reduce((sum, k) => sum + b.data[out * 2 + k]! * a.data[k * width + inner]!, 0)
+          );
+        });
+        const sum = rest.data.map((value, index) => value + taken[index]!);
+        expect(largestDifference(sum, weight.data)).toBeLessThan(1e-7);
+        expect(Math.hypot(...taken)).toBeGreaterThan(Math.hypot(...weight.data) / 3);
+        if (initLoraWeights === "olora") return;
+        // What is left is as small as it can be: orthogonal to what was taken.
+        const overlap = rest.data.reduce((total, value, index) => total + value * taken[index]!, 0);
+        expect(Math.abs(overlap)).toBeLessThan(1e-7);
+      });
+    }
+  }
+});
+
+const withTokens = (trainableTokenIndices: NonNullable<LoraOptions["trainableTokenIndices"]>) =>
+  adaptedModel("gpt2", { trainableTokenIndices });
+
+describe("rows for single tokens", () => {
+  const tokens = [3, 6, 12];
+
+  test("start as the base's, replace them, merge", async () => {
+    const base = await logits(baseModel("gpt2"));
+    const adapted = adaptedModel("gpt2", { r: 2, trainableTokenIndices: tokens });
+    expect(largestDifference(await logits(adapted), base)).toBe(0);
+    const path = "transformer.wte.token_adapter.trainable_tokens_delta";
+    const delta = adapted.model.namedParameters().get(path)!;
+    expect(delta).toMatchObject({ shape: [3, 8], requiresGrad: true });
+    delta.values = normal(0.5);
+    const changed = await logits(adapted);
+    expect(largestDifference(changed, base)).toBeGreaterThan(1e-4);
+    const graph = bindParameters(mergedWeights(adapted.model), adapted.model);
+    const { "transformer.wte.weight": merged } = await evaluate(engine, graph);
+    const plain = baseModel("gpt2");
+    const table = plain.model.namedParameters().get("transformer.wte.weight")!;
+    const original = await parameterValues("transformer.wte.weight", table, 1);
+    const touched = [...original.keys()].filter((i) => merged![i] !== original[i]);
+    expect([...new Set(touched.map((i) => Math.floor(i / 8)))]).toEqual(tokens);
+    table.values = fromArray(merged as Float32Array);
+    expect(largestDifference(await logits(plain), changed)).toBe(0);
+  });
+
+  test("an output head that shares the embedding's weight has the same rows", async () => {
+    const { model, family } = modelFromConfig(TIED, "CAUSAL_LM");
+    const lora = loraConfig({
+      taskType: "CAUSAL_LM",
+      r: 2,
+      trainableTokenIndices: { wte: tokens },
+    });
+    applyLora(model, lora, family);
+    expect(
+      [...adapterParameters(model, lora).keys()].filter((key) => key.includes("token")),
+    ).toEqual(["base_model.model.transformer.wte.token_adapter.trainable_tokens_delta"]);
+    expect([...model.namedParameters()].filter(([, { shape }]) => shape[0] === 30)).toHaveLength(1);
+    model.namedParameters().get("transformer.wte.token_adapter.trainable_tokens_delta")!.values =
+      normal(0.5);
+    const output = model.forward(modelInputs({ batch: 2, length: 4 }));
+    const { output: values } = await evaluateModule(engine, model, { outputs: { output } }, FEEDS);
+    const graph = bindParameters(mergedWeights(model), model);
+    const merged = await evaluate(engine, graph);
+    expect(merged["lm_head.weight"]).toEqual(merged["transformer.wte.weight"]);
+    const plain = modelFromConfig(TIED, "CAUSAL_LM").model;
+    plain.namedParameters().get("transformer.wte.weight")!.values = fromArray(
+      merged["transformer.wte.weight"] as Float32Array,
+    );
+    const expected = plain.forward(modelInputs({ batch: 2, length: 4 }));
+    const { expected: same } = await evaluateModule(
+      engine,
+      plain,
+      { outputs: { expected } },
+      FEEDS,
+    );
+    expect(largestDifference(values as Float32Array, same as Float32Array)).toBeLessThan(ROUNDING);
+  });
+
+  test("errors name the module", () => {
+    expect(() => withTokens([1, 30])).toThrow(
+      "trainable_token_indices: transformer.wte has 30 rows, got index 30.",
+    );
+    expect(() => withTokens({ embed_tokens: [1], wte: [2, 2] })).toThrow(
+      'trainable_token_indices: no embedding is named "embed_tokens"; transformer.wte: an index is listed twice.',
+    );
+    expect(() =>
+      adaptedModel("gpt2", { trainableTokenIndices: [1], modulesToSave: ["wte"] }),
+    ).toThrow("transformer.wte is trained whole by modules_to_save; name it in one of the two.");
+    expect(() =>
+      adaptedModel("gpt2", { trainableTokenIndices: [1], targetModules: ["wte"] }),
+    ).toThrow("transformer.wte is adapted by target_modules as well.");
+    expect(() => adaptedModel("gpt2", { ensureWeightTying: true, targetModules: ["wte"] })).toThrow(
+      "ensure_weight_tying: not implemented for transformer.wte;",
+    );
+  });
+});
+
+test("an embedding that is trained whole leaves the output head that shares it as it was", async () => {
+  const { model, family } = modelFromConfig(TIED, "CAUSAL_LM");
+  const lora = loraConfig({ taskType: "CAUSAL_LM", r: 2, modulesToSave: ["wte"] });
+  const before = await parameterValues(
+    "transformer.wte.weight",
+    model.namedParameters().get("transformer.wte.weight")!,
+    1,
   );
-  expect(largestDifference(await logits(plain), expected)).toBeLessThan(ROUNDING);
+  applyLora(model, lora, family);
+  const parameters = model.namedParameters();
+  const [wte, head] = [
+    parameters.get("transformer.wte.weight")!,
+    parameters.get("lm_head.weight")!,
+  ];
+  expect([wte.requiresGrad, head.requiresGrad]).toEqual([true, false]);
+  expect(await parameterValues("transformer.wte.weight", wte, 1)).toEqual(before);
+  expect(await parameterValues("lm_head.weight", head, 1)).toEqual(before);
 });

@@ -2,9 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { adaptedModel } from "../../test/tiny-lora.ts";
-import { readHeader } from "../io/safetensors.ts";
+import { adaptedModel, CONFIGS } from "../../test/tiny-lora.ts";
+import { readHeader, writeSafetensors } from "../io/safetensors.ts";
+import { modelFromConfig } from "../models/auto.ts";
 import { parameterValues } from "../nn/bind.ts";
+import { applyLora } from "./apply.ts";
+import { loraConfig } from "./config.ts";
 import {
   adapterParameters,
   formatAdapterConfig,
@@ -12,6 +15,7 @@ import {
   parseAdapterConfig,
   readAdapterConfig,
   saveAdapter,
+  unknownKeysWarning,
 } from "./peft-format.ts";
 
 /** What `save_pretrained` of peft 0.21.2 writes for a default LoRA on a classifier, without the line
@@ -118,10 +122,78 @@ describe("PEFT's files", () => {
     expect(() => parseAdapterConfig({ peft_type: "IA3" }, file)).toThrow(
       'adapter_config.json: peft_type "IA3" is not supported, expected "LORA".',
     );
+    expect(unknownKeysWarning(future, file)).toBe(
+      "adapter_config.json: ignored unknown option invented_option. Another version of PEFT wrote it; " +
+        "results differ if the adapter needs them.",
+    );
+    expect(unknownKeysWarning(least)).toBeUndefined();
+    const parameters = { peft_type: "LORA", target_parameters: ["experts.gate_up_proj"] };
+    expect(() => parseAdapterConfig(parameters, file)).toThrow(
+      'not implemented: target_parameters = ["experts.gate_up_proj"]. Parameters outside of Linear, Conv1D and ' +
+        "Embedding modules cannot be adapted: train with target_modules instead.",
+    );
+    expect(() =>
+      parseAdapterConfig({ peft_type: "LORA", init_lora_weights: "corda" }, file),
+    ).toThrow('not implemented: init_lora_weights = "corda". It changes the base model\'s weights');
+    expect(() => parseAdapterConfig(["LORA"], file)).toThrow("expected an object with");
     const stored = { peft_type: "LORA", lora_bias: true, layer_replication: [[0, 4]] };
     expect(() => parseAdapterConfig(stored, file)).toThrow(
       "adapter_config.json: not implemented: layer_replication = [[0,4]], lora_bias = true.",
     );
+  });
+
+  test("what versions write differently means the same", () => {
+    const { lora, unknownKeys } = parseAdapterConfig(
+      {
+        peft_type: "LORA",
+        peft_version: "0.21.2",
+        r: 4,
+        layers_pattern: "",
+        layers_to_transform: [],
+        exclude_modules: [],
+        rank_pattern: null,
+        modules_to_save: ["classifier", "score", "classifier", "score"],
+        init_lora_weights: "eva",
+        eva_config: { rho: 2 },
+        runtime_config: { ephemeral_gpu_offload: false },
+      },
+      "adapter_config.json",
+    );
+    expect(unknownKeys).toEqual([]);
+    expect(lora).toEqual(loraConfig({ r: 4, modulesToSave: ["classifier", "score"] }));
+  });
+
+  test("trained rows of an embedding, and weights of the base that PEFT stores as well", async () => {
+    const options = { r: 2, trainableTokenIndices: [5, 7] };
+    const { model, lora } = adaptedModel("bert", options);
+    const keys = [...adapterParameters(model, lora).keys()];
+    expect(keys).toContain(
+      "base_model.model.bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta",
+    );
+    expect(JSON.parse(formatAdapterConfig(lora, model, null))).toMatchObject({
+      trainable_token_indices: [5, 7],
+    });
+    const directory = mkdtempSync(join(tmpdir(), "lowrank-adapter-"));
+    const embedding = adaptedModel("gpt2", { r: 2, targetModules: ["wte"] });
+    const parameters = embedding.model.namedParameters();
+    const prefix = "base_model.model.";
+    const tensors = [...adapterParameters(embedding.model, embedding.lora)].map(
+      ([name, { shape }]) => ({
+        name,
+        dtype: "F32" as const,
+        shape,
+        data: new Float32Array(shape.reduce((a, b) => a * b)),
+      }),
+    );
+    const resized = new Float32Array(30 * 8).fill(0.5);
+    const base = "transformer.wte.base_layer.weight";
+    await writeSafetensors(join(directory, "adapter_model.safetensors"), [
+      ...tensors,
+      { name: prefix + base, dtype: "F32", shape: [30, 8], data: resized },
+    ]);
+    await loadAdapterWeights(directory, embedding.model, embedding.lora);
+    expect(await parameterValues(base, parameters.get(base)!, 1)).toEqual(resized);
+    rmSync(directory, { recursive: true });
   });
 
   test("weights of another model: every key that does not fit", async () => {
@@ -141,9 +213,21 @@ describe("PEFT's files", () => {
     await expect(loadAdapterWeights(directory, narrower.model, narrower.lora)).rejects.toThrow(
       /unexpected keys: base_model\.model\.transformer\.h\.1\.attn\.c_attn\.lora_A\.weight, .*lora_B\.weight\. The adapter belongs to another model/,
     );
+    await expect(loadAdapterWeights(directory, narrower.model, narrower.lora)).rejects.toThrow(
+      "it adapts layers up to number 1, here 0.",
+    );
     const wider = adaptedModel("gpt2", { r: 3 });
     await expect(loadAdapterWeights(directory, wider.model, wider.lora)).rejects.toThrow(
-      /lora_A\.weight/,
+      /keys of another shape: .*lora_A\.weight: expected \[3, 8\], got \[2, 8\], .*its rank or the width of its layers is another\.$/,
+    );
+    const bert = adaptedModel("bert", { r: 2 });
+    await expect(loadAdapterWeights(directory, bert.model, bert.lora)).rejects.toThrow(
+      /missing keys: base_model\.model\.bert\..*unexpected keys: .*base_model\.model\.transformer\..* The adapter belongs to another model/,
+    );
+    const three = modelFromConfig({ ...CONFIGS.gpt2, num_labels: 3 });
+    applyLora(three.model, lora, three.family);
+    await expect(loadAdapterWeights(directory, three.model, lora)).rejects.toThrow(
+      /score\.weight: expected \[3, 8\], got \[2, 8\]\. The adapter belongs to another model: its head is of another size\.$/,
     );
     writeFileSync(join(directory, "adapter_config.json"), "{");
     await expect(readAdapterConfig(directory)).rejects.toThrow(/adapter_config\.json/);

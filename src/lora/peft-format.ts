@@ -1,137 +1,34 @@
-/** @file Adapters as PEFT stores them: adapter_config.json and adapter_model.safetensors.
- * Source: peft 0.21 (get_peft_model_state_dict, LoraConfig.save_pretrained). */
+/** @file An adapter's weights as PEFT stores them: adapter_model.safetensors, or adapter_model.bin by older versions. The
+ * configuration beside them is in peft-config.ts.
+ * Source: peft 0.21 (get_peft_model_state_dict, set_peft_model_state_dict). */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { matchTensors } from "../io/checkpoint.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
-import { readHeader, writeSafetensors } from "../io/safetensors.ts";
-import { Conv1D } from "../nn/layers.ts";
+import { writeFileAtomic } from "../io/files.ts";
+import { readHeader, writeSafetensors, type TensorInfo } from "../io/safetensors.ts";
+import { readTorchFile } from "../io/torch-file.ts";
 import { fromFile } from "../nn/init.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { isSavedModule, modulesToSave } from "./apply.ts";
-import { loraConfig, loraConfigSchema, type LoraConfig, type LoraOptions } from "./config.ts";
-import { isLoraLayer, LoraEmbedding } from "./layers.ts";
+import type { LoraConfig } from "./config.ts";
+import { ADAPTER_CONFIG_FILE, formatAdapterConfig } from "./peft-config.ts";
+import { isSaved, modulesToSave } from "./targets.ts";
 
-export const ADAPTER_CONFIG_FILE = "adapter_config.json";
+export {
+  ADAPTER_CONFIG_FILE,
+  formatAdapterConfig,
+  parseAdapterConfig,
+  readAdapterConfig,
+  unknownKeysWarning,
+  type AdapterConfig,
+} from "./peft-config.ts";
+
 export const ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors";
+/** What PEFT wrote before safetensors. */
+export const LEGACY_WEIGHTS_FILE = "adapter_model.bin";
 
 /** Prefix of every key: PEFT's wrapper (base_model) around its tuner (model). */
 const KEY_PREFIX = "base_model.model.";
-
-/** Options of PEFT that are not implemented, with the values that mean "off": the first is written. */
-const UNSUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
-  alora_invocation_tokens: [null],
-  arrow_config: [null],
-  corda_config: [null],
-  ensure_weight_tying: [false, null],
-  eva_config: [null],
-  kasa_config: [null],
-  layer_replication: [null],
-  loftq_config: [null, {}],
-  lora_bias: [false, null],
-  lora_ga_config: [null],
-  megatron_config: [null],
-  monteclora_config: [null],
-  target_parameters: [null],
-  trainable_token_indices: [null],
-  use_bdlora: [null, false],
-  use_qalora: [false, null],
-  velora_config: [null],
-};
-
-/** Keys that carry no meaning for the computation. */
-const INFORMATIVE: ReadonlySet<string> = new Set([
-  "auto_mapping",
-  "base_model_name_or_path",
-  "inference_mode",
-  "megatron_core",
-  "peft_type",
-  "peft_version",
-  "qalora_group_size",
-  "revision",
-]);
-
-const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
-const camelCase = (name: string): string =>
-  name.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase());
-
-export interface AdapterConfig {
-  readonly lora: LoraConfig;
-  readonly baseModel: string | undefined;
-  /** Keys that nothing here knows; PEFT ignores such keys with a warning. */
-  readonly unknownKeys: readonly string[];
-}
-
-/** Read adapter_config.json of an adapter directory. */
-export async function readAdapterConfig(directory: string): Promise<AdapterConfig> {
-  const file = join(directory, ADAPTER_CONFIG_FILE);
-  const stored = (await readJson(file, "adapter's configuration")) as Record<string, unknown>;
-  return parseAdapterConfig(stored, file);
-}
-
-/** The same from the parsed file. Throws LowrankError("config"). */
-export function parseAdapterConfig(stored: Record<string, unknown>, file: string): AdapterConfig {
-  if (stored["peft_type"] !== "LORA") {
-    throw new LowrankError(
-      "config",
-      `${file}: peft_type ${JSON.stringify(stored["peft_type"])} is not supported, expected "LORA".`,
-    );
-  }
-  const unsupported = Object.entries(UNSUPPORTED).filter(
-    ([key, off]) =>
-      key in stored && !off.some((value) => JSON.stringify(value) === JSON.stringify(stored[key])),
-  );
-  if (unsupported.length > 0) {
-    const list = unsupported.map(([key]) => `${key} = ${JSON.stringify(stored[key])}`);
-    throw new LowrankError("config", `${file}: not implemented: ${list.join(", ")}.`);
-  }
-  const options: Record<string, unknown> = {};
-  const unknownKeys: string[] = [];
-  for (const [key, value] of Object.entries(stored)) {
-    const name = camelCase(key);
-    if (snakeCase(name) === key && name in loraConfigSchema.shape) options[name] = value;
-    else if (!(key in UNSUPPORTED) && !INFORMATIVE.has(key)) unknownKeys.push(key);
-  }
-  for (const key of ["rankPattern", "alphaPattern"]) options[key] ??= {};
-  const base = stored["base_model_name_or_path"];
-  return {
-    lora: loraConfig(options as LoraOptions, file),
-    baseModel: typeof base === "string" && base !== "" ? base : undefined,
-    unknownKeys,
-  };
-}
-
-/** adapter_config.json as PEFT writes it: all keys, sorted, indented by two spaces. */
-export function formatAdapterConfig(
-  lora: LoraConfig,
-  model: Module,
-  baseModel: string | null,
-): string {
-  const options = Object.fromEntries(
-    Object.entries(lora).map(([name, value]) => [snakeCase(name), value]),
-  );
-  const off = Object.fromEntries(Object.entries(UNSUPPORTED).map(([key, [value]]) => [key, value]));
-  const layers = [...model.namedModules()].flatMap(([, m]) => (isLoraLayer(m) ? [m] : []));
-  const saved = modulesToSave(lora);
-  const stored: Record<string, unknown> = {
-    ...off,
-    loftq_config: {},
-    ...options,
-    auto_mapping: null,
-    base_model_name_or_path: baseModel,
-    fan_in_fan_out: layers.some((layer) => layer.base_layer instanceof Conv1D),
-    inference_mode: true,
-    megatron_core: "megatron.core",
-    modules_to_save: saved.length > 0 ? saved : null,
-    peft_type: "LORA",
-    qalora_group_size: 16,
-    revision: null,
-  };
-  const sorted = Object.fromEntries(Object.entries(stored).sort(([a], [b]) => (a < b ? -1 : 1)));
-  // Python writes a float as one: 0.0.
-  return JSON.stringify(sorted, null, 2).replace(/("lora_dropout": \d+)(?=,?$)/m, "$1.0");
-}
 
 /** The parameters that an adapter file holds, by their key in it. */
 export function adapterParameters(model: Module, lora: LoraConfig): Map<string, Parameter> {
@@ -139,19 +36,27 @@ export function adapterParameters(model: Module, lora: LoraConfig): Map<string, 
   const result = new Map<string, Parameter>();
   for (const [path, parameter] of model.namedParameters()) {
     const module = path.slice(0, path.lastIndexOf("."));
-    const isSaved = ancestors(module).some((ancestor) => isSavedModule(ancestor, saved));
-    const isLora = /(?:^|\.)lora_/.test(path);
+    const isAdapter = /(?:^|\.)(?:lora_|trainable_tokens_delta)/.test(path);
     const isBias =
       (lora.bias === "all" && path.endsWith("bias")) ||
       (lora.bias === "lora_only" && path.endsWith(".base_layer.bias"));
-    if (isSaved || isLora || isBias) result.set(KEY_PREFIX + path, parameter);
+    if (isSaved(module, saved) || isAdapter || isBias) result.set(KEY_PREFIX + path, parameter);
   }
   return result;
 }
 
-function ancestors(path: string): string[] {
-  const parts = path.split(".");
-  return parts.map((_, i) => parts.slice(0, i + 1).join("."));
+/** The tensors of an adapter directory, by their key. Throws LowrankError("checkpoint"). */
+export async function openAdapter(
+  directory: string,
+): Promise<{ file: string; tensors: Map<string, TensorInfo> }> {
+  const [file, legacy] = [ADAPTER_WEIGHTS_FILE, LEGACY_WEIGHTS_FILE].map((name) =>
+    join(directory, name),
+  ) as [string, string];
+  if (!existsSync(file) && existsSync(legacy)) {
+    return { file: legacy, tensors: await readTorchFile(legacy) };
+  }
+  const { tensors } = await readHeader(file);
+  return { file, tensors };
 }
 
 /**
@@ -163,37 +68,89 @@ export async function loadAdapterWeights(
   model: Module,
   lora: LoraConfig,
 ): Promise<void> {
-  const file = join(directory, ADAPTER_WEIGHTS_FILE);
-  const header = await readHeader(file);
+  const { file, tensors } = await openAdapter(directory);
   const parameters = adapterParameters(model, lora);
-  const required = [...parameters].filter(
-    // PEFT 0.17 to 0.20 leave the biases of "lora_only" out of the file.
-    ([key]) =>
-      header.tensors.has(key) || lora.bias !== "lora_only" || !key.endsWith(".base_layer.bias"),
-  );
-  const { tensors, unexpected } = matchTensors(
-    required.map(([name, { shape }]) => ({ name, shape })),
-    header,
-    { where: file },
-  );
-  const surplus = unexpected.filter((key) => !isRepeatedBase(key, model));
-  if (surplus.length > 0) {
-    throw new LowrankError(
-      "checkpoint",
-      `${file}: unexpected keys: ${surplus.slice(0, 20).join(", ")}` +
-        `${surplus.length > 20 ? ` and ${surplus.length - 20} more` : ""}. ` +
-        "The adapter belongs to another model, or its adapter_config.json was changed.",
-    );
+  const wanted = new Map([...storedBaseParameters(model, tensors), ...parameters]);
+  checkFit(file, wanted, tensors, lora);
+  for (const [key, parameter] of wanted) {
+    const info = tensors.get(key);
+    if (info) parameter.values = fromFile(info);
   }
-  for (const [key, info] of tensors) parameters.get(key)!.values = fromFile(info);
 }
 
-/** PEFT also stores the unchanged weight of an adapted embedding. */
-function isRepeatedBase(key: string, model: Module): boolean {
-  const suffix = ".base_layer.weight";
-  if (!key.endsWith(suffix)) return false;
-  const path = key.slice(KEY_PREFIX.length, -suffix.length);
-  return [...model.namedModules()].some(([name, m]) => name === path && m instanceof LoraEmbedding);
+/** Weights of the base that a file holds: PEFT stores those of adapted and of resized embeddings, and loads whatever fits. */
+function storedBaseParameters(
+  model: Module,
+  tensors: ReadonlyMap<string, TensorInfo>,
+): [string, Parameter][] {
+  return [...model.namedModules()].flatMap(([path, module]) =>
+    module
+      .ownParameters()
+      .map(([name, parameter]): [string, Parameter] => [`${KEY_PREFIX}${path}.${name}`, parameter])
+      .filter(([key]) => tensors.has(key)),
+  );
+}
+
+function checkFit(
+  file: string,
+  wanted: ReadonlyMap<string, Parameter>,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  { bias }: LoraConfig,
+): void {
+  const missing: string[] = [];
+  const misshaped: string[] = [];
+  for (const [key, { shape }] of wanted) {
+    const stored = tensors.get(key);
+    // PEFT 0.17 to 0.20 leave the biases of "lora_only" out of the file.
+    const isOptional = bias === "lora_only" && key.endsWith(".base_layer.bias");
+    if (!stored && !isOptional) missing.push(key);
+    if (stored && stored.shape.join() !== shape.join()) {
+      misshaped.push(`${key}: expected [${shape.join(", ")}], got [${stored.shape.join(", ")}]`);
+    }
+  }
+  const unexpected = [...tensors.keys()].filter((key) => !wanted.has(key));
+  if (missing.length + misshaped.length + unexpected.length === 0) return;
+  const problems = [
+    ...listed("missing keys", missing),
+    ...listed("keys of another shape", misshaped),
+    ...listed("unexpected keys", unexpected),
+  ];
+  const why = diagnosis(wanted, tensors, misshaped);
+  throw new LowrankError(
+    "checkpoint",
+    `${file}: ${problems.join("; ")}. ` +
+      (why.length > 0
+        ? `The adapter belongs to another model: ${why.join("; ")}.`
+        : unexpected.length === 0
+          ? "The file is incomplete: download or save it again."
+          : "The adapter belongs to another model, or its adapter_config.json was changed."),
+  );
+}
+
+function listed(title: string, lines: readonly string[]): string[] {
+  if (lines.length === 0) return [];
+  const more = lines.length > 10 ? ` and ${lines.length - 10} more` : "";
+  return [`${title}: ${lines.slice(0, 10).join(", ")}${more}`];
+}
+
+/** What differs between the adapter's model and this one, as far as keys and shapes tell. */
+function diagnosis(
+  wanted: ReadonlyMap<string, Parameter>,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  misshaped: readonly string[],
+): string[] {
+  const [its, ours] = [layerCount(tensors.keys()), layerCount(wanted.keys())];
+  const changes = misshaped.filter((line) => line.includes(".lora_"));
+  return [
+    ...(its === ours ? [] : [`it adapts layers up to number ${its - 1}, here ${ours - 1}`]),
+    ...(changes.length > 0 ? ["its rank or the width of its layers is another"] : []),
+    ...(misshaped.length > changes.length ? ["its head is of another size"] : []),
+  ];
+}
+
+/** The largest number in a path, and one. */
+function layerCount(keys: Iterable<string>): number {
+  return Math.max(0, ...[...keys].map((key) => 1 + Number(/\.(\d+)\./.exec(key)?.[1] ?? -1)));
 }
 
 export interface SaveAdapterOptions {

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { adaptedModel } from "../../test/tiny-lora.ts";
-import { countParameters } from "../nn/module.ts";
-import { loraLayers } from "./apply.ts";
+import { adaptedModel, baseModel } from "../../test/tiny-lora.ts";
+import { Linear } from "../nn/layers.ts";
+import { countParameters, Module, ModuleList } from "../nn/module.ts";
+import { checkRanks, loraLayers } from "./apply.ts";
 import { loraConfig, type LoraOptions } from "./config.ts";
+import { findTargets } from "./targets.ts";
 
 /** Paths of the layers that options adapt. */
 async function paths(options: LoraOptions): Promise<string[]> {
@@ -43,7 +45,9 @@ describe("targets", () => {
       "transformer.h.1.mlp.c_proj",
     ]);
     await expect(paths({ targetModules: "mlp" })).rejects.toThrow("matches no module");
-    await expect(paths({ targetModules: "(" })).rejects.toThrow('"(" is not a regular expression.');
+    await expect(paths({ targetModules: "(" })).rejects.toThrow(
+      'target_modules: "(" is not a regular expression that is understood here.',
+    );
   });
 
   test("all-linear leaves out the head", async () => {
@@ -62,6 +66,37 @@ describe("targets", () => {
     await expect(paths({ targetModules: ["c_attn"], layersToTransform: [7] })).rejects.toThrow(
       "(after exclude_modules and layers_to_transform)",
     );
+  });
+
+  test("layers count by the first number of a path; a whole path is taken at its word", () => {
+    class Layer extends Module {
+      experts = new ModuleList([new Linear(4, 4), new Linear(4, 4)]);
+      forward() {}
+    }
+    class Body extends Module {
+      layers = new ModuleList([new Layer(), new Layer()]);
+      forward() {}
+    }
+    class Model extends Module {
+      body = new Body();
+      forward() {}
+    }
+    const found = (options: LoraOptions) => [
+      ...findTargets(new Model(), loraConfig(options), { loraTargets: [], headModules: [] }).keys(),
+    ];
+    const targetModules = ["experts.0", "experts.1"];
+    expect(found({ targetModules, layersToTransform: 1 })).toEqual([
+      "body.layers.1.experts.0",
+      "body.layers.1.experts.1",
+    ]);
+    expect(
+      found({ targetModules, layersToTransform: [0], layersPattern: ["h", "layers"] }),
+    ).toEqual(["body.layers.0.experts.0", "body.layers.0.experts.1"]);
+    const whole = ["body.layers.0.experts.0", "experts.1"];
+    expect(found({ targetModules: whole, layersToTransform: 1 })).toEqual([
+      "body.layers.0.experts.0",
+      "body.layers.1.experts.1",
+    ]);
   });
 
   test("rank_pattern and alpha_pattern", async () => {
@@ -89,11 +124,17 @@ describe("targets", () => {
     await expect(paths({ targetModules: ["ln_1"] })).rejects.toThrow(
       "target_modules: transformer.h.0.ln_1 is a LayerNorm; Linear, Conv1D and Embedding can be adapted.",
     );
-    await expect(paths({ r: 9 })).rejects.toThrow(
+    const { model, family } = baseModel("gpt2");
+    const lora = loraConfig({ r: 9 });
+    expect(() => checkRanks(findTargets(model, lora, family), lora)).toThrow(
       "r: larger than the layer for transformer.h.0.attn.c_attn [8, 24]: r = 9, at most 8;",
     );
-    await expect(paths({ targetModules: ["wte"], useDora: true })).rejects.toThrow(
-      "use_dora: not implemented for embeddings.",
+    await expect(paths({ r: 9, initLoraWeights: "pissa" })).rejects.toThrow("r: larger than");
+    await expect(paths({ targetModules: ["score"] })).rejects.toThrow(
+      "(but one that is trained whole, by modules_to_save or as the task's head)",
+    );
+    await expect(paths({ targetModules: ["attn"], excludeModules: "(?>x)" })).rejects.toThrow(
+      'exclude_modules: "(?>x)" is not a regular expression',
     );
   });
 });
@@ -144,6 +185,8 @@ describe("options", () => {
       useDora: false,
       fanInFanOut: false,
       initLoraWeights: true,
+      trainableTokenIndices: null,
+      ensureWeightTying: false,
       taskType: null,
     });
   });

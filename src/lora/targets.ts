@@ -1,9 +1,12 @@
-/** @file Which modules a LoraConfig means, by PEFT's rules. */
+/** @file Which modules a LoraConfig means, by PEFT's rules. Source: peft 0.21, check_target_module_exists and
+ * _maybe_include_all_linear_layers. */
 import { LowrankError } from "../errors.ts";
-import type { ModelFamily } from "../models/family.ts";
+import type { ModelFamily, TaskType } from "../models/family.ts";
 import { Conv1D, Embedding, Linear } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
 import type { LoraConfig } from "./config.ts";
+import { pythonRegExp } from "./python-regexp.ts";
+import { baseModules } from "./slot.ts";
 
 export const ALL_LINEAR = "all-linear";
 
@@ -11,6 +14,32 @@ export type Adaptable = Linear | Conv1D | Embedding;
 
 export function isAdaptable(module: Module): module is Adaptable {
   return module instanceof Linear || module instanceof Conv1D || module instanceof Embedding;
+}
+
+/** Names of the heads that PEFT trains and stores with every adapter for a task. */
+const HEADS: Readonly<Record<TaskType, readonly string[]>> = {
+  SEQ_CLS: ["classifier", "score"],
+  TOKEN_CLS: ["classifier", "score"],
+  QUESTION_ANS: ["qa_outputs"],
+  CAUSAL_LM: [],
+};
+
+/** Modules that are trained and stored whole, the task's head included. */
+export function modulesToSave(config: Pick<LoraConfig, "modulesToSave" | "taskType">): string[] {
+  const heads = config.taskType === null ? [] : HEADS[config.taskType];
+  return [...new Set([...(config.modulesToSave ?? []), ...heads])];
+}
+
+/** Whether a module is one of those to save: its path ends in a name, also within a part of it, so that
+ * "classifier" means "pre_classifier" too. */
+export function isSavedModule(path: string, names: readonly string[]): boolean {
+  return names.some((name) => path.endsWith(name));
+}
+
+/** Whether a module is one of those to save, or within one. */
+export function isSaved(path: string, names: readonly string[]): boolean {
+  const parts = path.split(".");
+  return parts.some((_, i) => isSavedModule(parts.slice(0, i + 1).join("."), names));
 }
 
 /** Paths of the modules to adapt, in the model's order. Throws LowrankError("config") when a target
@@ -21,13 +50,17 @@ export function findTargets(
   family: Pick<ModelFamily, "loraTargets" | "headModules">,
 ): Map<string, Adaptable> {
   const wanted = config.targetModules ?? [...family.loraTargets];
+  const allLinear = typeof wanted === "string" && wanted.toLowerCase() === ALL_LINEAR;
+  const saved = modulesToSave(config);
   const targets = new Map<string, Adaptable>();
-  for (const [path, module] of model.namedModules()) {
-    if (path === "" || isExcluded(path, config)) continue;
-    if (wanted === ALL_LINEAR) {
+  const named: string[] = [];
+  for (const [path, module] of baseModules(model)) {
+    if (isAdaptable(module)) named.push(path);
+    if (path === "" || isExcluded(path, config) || isSaved(path, saved)) continue;
+    if (allLinear) {
       const isLinear = module instanceof Linear || module instanceof Conv1D;
       if (isLinear && !isNamed(path, family.headModules)) targets.set(path, module);
-    } else if (matches(wanted, path) && isInLayers(path, config)) {
+    } else if (matches(wanted, path, config)) {
       if (!isAdaptable(module)) {
         throw new LowrankError(
           "config",
@@ -37,54 +70,61 @@ export function findTargets(
       targets.set(path, module);
     }
   }
-  if (targets.size === 0) throw noTargets(model, wanted, config);
+  if (targets.size === 0) throw noTargets(named, wanted, config);
   return targets;
 }
 
-function noTargets(model: Module, wanted: string | string[], config: LoraConfig): LowrankError {
-  const names = [...model.namedModules()]
-    .filter(([, module]) => isAdaptable(module))
-    .map(([path]) => path.replace(/^.*\./, ""));
+function noTargets(
+  paths: readonly string[],
+  wanted: string | string[],
+  config: LoraConfig,
+): LowrankError {
+  const names = paths.map((path) => path.replace(/^.*\./, ""));
+  const saved = paths.filter((path) => isSaved(path, modulesToSave(config)));
   const narrowed = config.excludeModules || config.layersToTransform !== null;
+  const wholly = saved.some((path) => matches(wanted, path, config));
   return new LowrankError(
     "config",
     `target_modules: ${JSON.stringify(wanted)} matches no module of the model` +
-      `${narrowed ? " (after exclude_modules and layers_to_transform)" : ""}. ` +
+      `${narrowed ? " (after exclude_modules and layers_to_transform)" : ""}` +
+      `${wholly ? " (but one that is trained whole, by modules_to_save or as the task's head)" : ""}. ` +
       `It has: ${[...new Set(names)].join(", ")}; or use "${ALL_LINEAR}".`,
   );
 }
 
-/** A list matches names equal to an entry or ending in ".entry"; a string is a regular expression for
- * the whole path. */
-function matches(wanted: string | readonly string[], path: string): boolean {
-  return typeof wanted === "string" ? regularExpression(wanted).test(path) : isNamed(path, wanted);
+/** A string is a regular expression for the whole path. A list matches names equal to an entry, or ending in ".entry" and
+ * then only in the layers to transform. */
+function matches(wanted: string | readonly string[], path: string, config: LoraConfig): boolean {
+  if (typeof wanted === "string") return fullMatch(wanted, path, "target_modules");
+  return wanted.includes(path) || (isNamed(path, wanted) && isInLayers(path, config));
 }
 
 export function isNamed(path: string, names: readonly string[]): boolean {
   return names.some((name) => path === name || path.endsWith(`.${name}`));
 }
 
-function regularExpression(source: string): RegExp {
-  try {
-    return new RegExp(`^(?:${source})$`);
-  } catch {
-    throw new LowrankError(
-      "config",
-      `target_modules: ${JSON.stringify(source)} is not a regular expression.`,
-    );
-  }
+function fullMatch(source: string, path: string, where: string): boolean {
+  return pythonRegExp(source, "^(?:%)$", where).test(path);
 }
 
 function isExcluded(path: string, { excludeModules }: LoraConfig): boolean {
-  return excludeModules !== null && matches(excludeModules, path);
+  if (excludeModules === null) return false;
+  return typeof excludeModules === "string"
+    ? fullMatch(excludeModules, path, "exclude_modules")
+    : isNamed(path, excludeModules);
 }
 
+/** The first number in a path counts: experts within a layer have numbers too. */
 function isInLayers(path: string, { layersToTransform, layersPattern }: LoraConfig): boolean {
   if (layersToTransform === null) return true;
-  const patterns = layersPattern === null ? ["[^.]*"] : [layersPattern].flat();
-  const layers = new Set([layersToTransform].flat());
-  return patterns.some((name) => {
-    const layer = new RegExp(`.*\\.${name}\\.(\\d+)\\.`).exec(path)?.[1];
-    return layer !== undefined && layers.has(Number(layer));
-  });
+  const frames =
+    layersPattern === null
+      ? [/^.*?\.[^.]*\.(\d+)\./]
+      : [layersPattern]
+          .flat()
+          .map((name) => pythonRegExp(name, String.raw`^(?:|.*?\.)%\.(\d+)\.`, "layers_pattern"));
+  const found = frames.map((frame) => frame.exec(path)).find((match) => match !== null);
+  // A pattern may have groups of its own before the number's.
+  const layer = found?.slice(1).at(-1);
+  return layer !== undefined && [layersToTransform].flat().includes(Number(layer));
 }

@@ -1,7 +1,7 @@
 /** @file A base model with its tokenizer, made ready for a task and an adapter. */
 import { join } from "node:path";
 import { existsSync } from "node:fs";
-import { replaceModule } from "../lora/apply.ts";
+import { checkRanks, replaceModule } from "../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../lora/config.ts";
 import { findTargets } from "../lora/targets.ts";
 import { AutoModel, type PretrainedModel } from "../models/auto.ts";
@@ -61,6 +61,7 @@ export function adapterConfig(
   const keys = Object.keys(loraConfigSchema.shape);
   const own = Object.entries(options).filter(([key]) => keys.includes(key));
   const config = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
+  checkRanks(findTargets(base.model, config, base.family), config);
   return { ...config, targetModules: targetNames(base, config) };
 }
 
