@@ -14,11 +14,11 @@ import { parseJson } from "./json.ts";
 const MAX_JSON_BYTES = 256 * 2 ** 20;
 
 /** Writes a file completely or not at all: temporary name in the same directory, flushed to disk, renamed over the target.
- * `contents` may be a sequence of parts, which are written one after the other.
+ * `contents` may be a sequence of parts, which are written one after the other as they are made.
  * Errors: LowrankError "io"; the temporary file is removed and the previous file stays as it was. */
 export async function writeFileAtomic(
   file: string,
-  contents: string | Uint8Array | Iterable<Uint8Array>,
+  contents: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const directory = dirname(file);
   const temporary = join(
@@ -34,7 +34,7 @@ export async function writeFileAtomic(
   try {
     const handle = await open(temporary, "wx");
     try {
-      for (const part of parts) await writeFully(handle, part);
+      for await (const part of parts) await writeFully(handle, part);
       await handle.sync();
     } finally {
       await handle.close();

@@ -21,6 +21,11 @@ export interface TensorToWrite {
   readonly data: StoredArray;
 }
 
+/** A tensor whose elements are made when it is their turn to be written. */
+export interface LazyTensor extends Omit<TensorToWrite, "data"> {
+  readonly data: () => Promise<StoredArray>;
+}
+
 const DTYPE_ORDER = Object.keys(STORED_DTYPES);
 
 /** Writes tensors to a safetensors file, atomically. As in the reference implementation the bytes are ordered by dtype, widest
@@ -32,13 +37,44 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata?: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const problems = findProblems(tensors, metadata);
-  if (problems.length > 0) {
-    throw new LowrankError(
-      "checkpoint",
-      `${file}: cannot write these tensors:\n${problems.map((text) => `  ${text}`).join("\n")}`,
-    );
-  }
+  check(file, findProblems(tensors, metadata, findDataProblems));
+  await writeParts(file, tensors, metadata, ({ data }) => Promise.resolve(data));
+}
+
+/** The same for tensors that are not all in memory: one is, at any time.
+ * Errors: as above; a tensor that turns out not to fit its description is found when it is written. */
+export async function writeLazySafetensors(
+  file: string,
+  tensors: readonly LazyTensor[],
+  metadata?: Readonly<Record<string, string>>,
+): Promise<void> {
+  check(
+    file,
+    findProblems(tensors, metadata, () => []),
+  );
+  await writeParts(file, tensors, metadata, async (tensor) => {
+    const data = await tensor.data();
+    check(file, findDataProblems({ ...tensor, data }));
+    return data;
+  });
+}
+
+function check(file: string, problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  throw new LowrankError(
+    "checkpoint",
+    `${file}: cannot write these tensors:\n${problems.map((text) => `  ${text}`).join("\n")}`,
+  );
+}
+
+type Description = Omit<TensorToWrite, "data">;
+
+async function writeParts<T extends Description>(
+  file: string,
+  tensors: readonly T[],
+  metadata: Readonly<Record<string, string>> | undefined,
+  read: (tensor: T) => Promise<StoredArray>,
+): Promise<void> {
   const sorted = tensors.toSorted(
     (a, b) =>
       DTYPE_ORDER.indexOf(b.dtype) - DTYPE_ORDER.indexOf(a.dtype) || compareUtf8(a.name, b.name),
@@ -51,8 +87,18 @@ export async function writeSafetensors(
         "Write fewer tensors to a file.",
     );
   }
-  const parts = sorted.map(({ data }) => bytesOf(data));
-  await writeFileAtomic(file, [header, ...parts]);
+  await writeFileAtomic(
+    file,
+    (async function* () {
+      yield header;
+      for (const tensor of sorted) yield bytesOf(await read(tensor));
+    })(),
+  );
+}
+
+/** Size of a tensor's elements. */
+export function storedBytes({ dtype, shape }: Pick<Description, "dtype" | "shape">): number {
+  return (elementCount(shape) * STORED_DTYPES[dtype].bits) / 8;
 }
 
 function bytesOf(data: StoredArray): Uint8Array {
@@ -66,7 +112,7 @@ function compareUtf8(a: string, b: string): number {
 
 /** Length prefix and JSON header, padded with spaces. Written key by key: an object would reorder names like "0". */
 function encodeHeader(
-  sorted: readonly TensorToWrite[],
+  sorted: readonly Description[],
   metadata: Readonly<Record<string, string>> | undefined,
 ): Uint8Array {
   const entries: string[] = [];
@@ -77,8 +123,8 @@ function encodeHeader(
     entries.push(`"__metadata__":{${pairs.join(",")}}`);
   }
   let offset = 0;
-  for (const { name, dtype, shape, data } of sorted) {
-    const end = offset + data.byteLength;
+  for (const { name, dtype, shape } of sorted) {
+    const end = offset + storedBytes({ dtype, shape });
     entries.push(
       `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${offset},${end}]}`,
     );
@@ -91,13 +137,15 @@ function encodeHeader(
   return header;
 }
 
-function findProblems(
-  tensors: readonly TensorToWrite[],
+function findProblems<T extends Description>(
+  tensors: readonly T[],
   metadata: Readonly<Record<string, string>> | undefined,
+  ofData: (tensor: T) => string[],
 ): string[] {
   const problems: string[] = [];
   const names = new Set<string>();
-  for (const { name, dtype, shape, data } of tensors) {
+  for (const tensor of tensors) {
+    const { name } = tensor;
     const where = `tensor ${JSON.stringify(name)}`;
     if (name === "__metadata__")
       problems.push(`${where}: the name is reserved. Choose another one.`);
@@ -105,26 +153,36 @@ function findProblems(
       problems.push(`${where}: expected valid Unicode. Choose another name.`);
     if (names.has(name)) problems.push(`${where}: expected each name once, got it twice.`);
     names.add(name);
-    const { bits, array } = STORED_DTYPES[dtype];
-    const kind = data[Symbol.toStringTag];
-    if (kind !== "Uint8Array" && kind !== array.name) {
-      problems.push(`${where}: expected ${array.name} or raw bytes for ${dtype}, got ${kind}.`);
-    }
-    if (!shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)) {
-      problems.push(`${where}: expected integers ≥ 0 as shape, got [${shape.join(", ")}].`);
-    } else if (elementCount(shape) * bits !== data.byteLength * 8) {
-      const expected = (elementCount(shape) * bits) / 8;
-      problems.push(
-        `${where}: expected ${expected} bytes for ${dtype} [${shape.join(", ")}], got ${data.byteLength}.`,
-      );
-    }
+    problems.push(...ofData(tensor));
   }
-  for (const [key, value] of Object.entries(metadata ?? {})) {
-    if (typeof value !== "string" || !isWellFormed(key) || !isWellFormed(value)) {
-      problems.push(`metadata ${JSON.stringify(key)}: expected a string of valid Unicode.`);
-    }
+  return [...problems, ...findMetadataProblems(metadata)];
+}
+
+function findDataProblems({ name, dtype, shape, data }: TensorToWrite): string[] {
+  const problems: string[] = [];
+  const where = `tensor ${JSON.stringify(name)}`;
+  const { bits, array } = STORED_DTYPES[dtype];
+  const kind = data[Symbol.toStringTag];
+  if (kind !== "Uint8Array" && kind !== array.name) {
+    problems.push(`${where}: expected ${array.name} or raw bytes for ${dtype}, got ${kind}.`);
+  }
+  if (!shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)) {
+    problems.push(`${where}: expected integers ≥ 0 as shape, got [${shape.join(", ")}].`);
+  } else if (elementCount(shape) * bits !== data.byteLength * 8) {
+    const expected = (elementCount(shape) * bits) / 8;
+    problems.push(
+      `${where}: expected ${expected} bytes for ${dtype} [${shape.join(", ")}], got ${data.byteLength}.`,
+    );
   }
   return problems;
+}
+
+function findMetadataProblems(metadata: Readonly<Record<string, string>> | undefined): string[] {
+  return Object.entries(metadata ?? {})
+    .filter(
+      ([key, value]) => typeof value !== "string" || !isWellFormed(key) || !isWellFormed(value),
+    )
+    .map(([key]) => `metadata ${JSON.stringify(key)}: expected a string of valid Unicode.`);
 }
 
 /** Whether no surrogate stands alone: those have no UTF-8 form. */

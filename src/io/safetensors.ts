@@ -35,7 +35,13 @@ export {
   type TensorInfo,
 } from "./safetensors-format.ts";
 export type { SafetensorsHeader } from "./safetensors-header.ts";
-export { writeSafetensors, type TensorToWrite } from "./safetensors-write.ts";
+export {
+  storedBytes,
+  writeLazySafetensors,
+  writeSafetensors,
+  type LazyTensor,
+  type TensorToWrite,
+} from "./safetensors-write.ts";
 
 /** Bytes read at once while widening: large enough for the disk's full speed, small enough to stay in the cache. */
 const CHUNK_BYTES = 2 ** 18;

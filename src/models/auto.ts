@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import { matchTensors, openCheckpoint } from "../io/checkpoint.ts";
 import { readJson } from "../io/files.ts";
+import type { TensorInfo } from "../io/safetensors.ts";
 import { fromFile, normal, zeros } from "../nn/init.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { bert } from "./bert.ts";
@@ -53,6 +54,8 @@ export interface PretrainedModel {
   readonly limits: ModelLimits;
   /** Parameters that the checkpoint does not have: a new head, to be trained. */
   readonly newParameters: readonly string[];
+  /** Where each of the others is stored, by its name in the model. */
+  readonly stored: ReadonlyMap<string, TensorInfo>;
 }
 
 export interface FromPretrainedOptions {
@@ -107,17 +110,16 @@ export const AutoModel = {
     const file = join(directory, options.configFile ?? "config.json");
     const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
     const built = modelFromConfig({ ...stored, ...options.config }, options.task, file);
-    const newParameters = await loadWeights(built.model, built.family, directory);
-    return { directory, ...built, newParameters };
+    return { directory, ...built, ...(await loadWeights(built.model, built.family, directory)) };
   },
 };
 
-/** Point a model's parameters at a checkpoint; returns those of heads that it lacks. */
+/** Point a model's parameters at a checkpoint; also tells those of heads that it lacks. */
 async function loadWeights(
   model: Model,
   family: ModelFamily,
   directory: string,
-): Promise<string[]> {
+): Promise<Pick<PretrainedModel, "newParameters" | "stored">> {
   const checkpoint = await openCheckpoint(directory);
   const stored = new Map(
     [...checkpoint.tensors.keys()].map((name) => [(family.renameStored ?? String)(name), name]),
@@ -139,7 +141,7 @@ async function loadWeights(
     { where: directory, resolve: storedName },
   );
   for (const [name, parameter] of wanted) parameter.values = fromFile(tensors.get(name)!);
-  return newParameters;
+  return { newParameters, stored: tensors };
 }
 
 /** A parameter's possible names in a checkpoint: its own, that in the bare model, and those in models
