@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { sizeOf } from "../src/graph/shape.ts";
 import { writeSafetensors } from "../src/io/safetensors.ts";
 import { modelFromConfig } from "../src/models/auto.ts";
+import type { TaskType } from "../src/models/family.ts";
 import { randomGenerator } from "../src/random.ts";
 
 export const WORDS: readonly string[] =
@@ -17,6 +18,8 @@ const GPT2_TOKENS = ["<|endoftext|>", "[UNK]"];
 
 export interface TinyModelOptions {
   readonly family: "bert" | "gpt2";
+  /** The head whose weights are not stored; default "SEQ_CLS". */
+  readonly task?: TaskType;
   /** Keys that replace those of config.json. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Changes the weights before they are written. */
@@ -26,7 +29,7 @@ export interface TinyModelOptions {
 /** Write a model into a new directory; returns the directory. Its dropout is 0. */
 export async function writeTinyModel(
   directory: string,
-  { family, config = {}, change = () => {} }: TinyModelOptions,
+  { family, task = "SEQ_CLS", config = {}, change = () => {} }: TinyModelOptions,
 ): Promise<string> {
   mkdirSync(directory, { recursive: true });
   const tokens = [...(family === "bert" ? BERT_TOKENS : GPT2_TOKENS), ...WORDS];
@@ -38,7 +41,7 @@ export async function writeTinyModel(
     "tokenizer_config.json",
     family === "bert" ? { pad_token: "[PAD]" } : { eos_token: "<|endoftext|>" },
   );
-  const { model, family: modelFamily } = modelFromConfig(stored);
+  const { model, family: modelFamily } = modelFromConfig(stored, task);
   const tensors = [];
   for (const [name, { shape }] of model.namedParameters()) {
     if (modelFamily.headModules.some((head) => name.startsWith(`${head}.`))) continue;
@@ -103,7 +106,11 @@ function tokenizer(family: TinyModelOptions["family"], tokens: readonly string[]
   const template = {
     type: "TemplateProcessing",
     single: around,
-    pair: around,
+    pair: [
+      ...around,
+      { Sequence: { id: "B", type_id: 1 } },
+      { SpecialToken: { id: "[SEP]", type_id: 1 } },
+    ],
     special_tokens: Object.fromEntries(
       ["[CLS]", "[SEP]"].map((id) => [id, { id, ids: [vocab[id]], tokens: [id] }]),
     ),

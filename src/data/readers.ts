@@ -10,6 +10,7 @@ import { LowrankError } from "../errors.ts";
 import { readDelimited } from "./delimited.ts";
 import { readJson, readJsonLines } from "./json.ts";
 import { readParquet } from "./parquet.ts";
+import { readPlainText } from "./plain-text.ts";
 import type { HeaderOption, Table } from "./table.ts";
 
 export type { Row, Table } from "./table.ts";
@@ -22,6 +23,7 @@ export const TABLE_EXTENSIONS: readonly string[] = [
   ".jsonl",
   ".ndjson",
   ".parquet",
+  ".txt",
 ];
 
 /** How to read a table. */
@@ -59,6 +61,7 @@ export async function readTable(file: string, options: ReadTableOptions = {}): P
     if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3);
     if (extension === ".json") table = readJson(file, bytes);
     else if (extension === ".jsonl" || extension === ".ndjson") table = readJsonLines(file, bytes);
+    else if (extension === ".txt") table = readPlainText(file, bytes);
     else table = readDelimited(file, bytes, extension === ".csv", options.header ?? "auto");
   }
   checkTable(table);

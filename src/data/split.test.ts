@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { groupedSplit, shuffle, stratifiedSplit } from "./split.ts";
+import { groupedSplit, lastPartSplit, shuffle, stratifiedSplit } from "./split.ts";
 
 const ascending = (a: number, b: number): number => a - b;
 
@@ -103,5 +103,16 @@ describe("groupedSplit", () => {
     expect(groupedSplit([0, 0, 0, 1, 1, 2, 2, 2], 0.1, 0).heldOut).toEqual([3, 4]);
     expect(groupedSplit([], 0.1, 0)).toEqual({ train: [], heldOut: [] });
     expect(() => groupedSplit([0, 1], 0, 0)).toThrow("held-out fraction: expected");
+  });
+});
+
+describe("lastPartSplit", () => {
+  it("holds out the end, and leaves one to train on", () => {
+    expect(lastPartSplit(5, 0.4)).toEqual({ train: [0, 1, 2], heldOut: [3, 4] });
+    expect(lastPartSplit(5, 0.01)).toEqual({ train: [0, 1, 2, 3], heldOut: [4] });
+    expect(lastPartSplit(1, 0.9)).toEqual({ train: [0], heldOut: [] });
+    expect(() => lastPartSplit(5, 1)).toThrow(
+      "held-out fraction: expected a number between 0 and 1",
+    );
   });
 });

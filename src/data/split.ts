@@ -98,6 +98,19 @@ export function groupedSplit(groups: readonly number[], fraction: number, seed: 
   };
 }
 
+/**
+ * Holds out the last `round(n · fraction)` examples: what follows one another as the lines of a text stays together.
+ * Training keeps at least one.
+ *
+ * @throws LowrankError "usage" for a fraction out of range
+ */
+export function lastPartSplit(count: number, fraction: number): Split {
+  requireFraction(fraction);
+  const held = Math.min(count - 1, Math.max(1, Math.round(count * fraction)));
+  const indices = Array.from({ length: count }, (_, index) => index);
+  return { train: indices.slice(0, count - held), heldOut: indices.slice(count - held) };
+}
+
 /** The indices of each class or group, in the order of their first ones. */
 function membersOf(labels: readonly number[]): Map<number, number[]> {
   const members = new Map<number, number[]>();

@@ -12,6 +12,8 @@ export interface Table {
   rows: Row[];
   /** What Row.line counts: lines of a text file, or rows of JSON and Parquet, whose lines say nothing. */
   unit: "line" | "row";
+  /** Whether the rows are the lines of one text, in their order. */
+  isRunningText?: boolean;
 }
 
 /** Whether the first line of a CSV or TSV file names the columns. */

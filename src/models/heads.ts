@@ -69,15 +69,54 @@ export interface LanguageModelOptions {
   readonly transform?: (logits: Tensor) => Tensor;
 }
 
-/** Next-token prediction: logits [B, T, V]. */
-export function languageModel(typeName: string, bare: Bare, options: LanguageModelOptions): Model {
-  const { head = "lm_head", vocabSize, tied, transform = (logits) => logits } = options;
-  const projection = new Linear(bare.width, vocabSize, { bias: false });
-  if (tied) projection.weight = tied;
-  const parts = partsOf(bare, { [head]: projection });
-  return new ModelWithHead(typeName, parts, (part, inputs) =>
-    transform(part(head).forward(hiddenStates(part(bare.name), inputs))),
-  );
+/** Next-token prediction, in two steps: with a large vocabulary V, logits need not be there for all tokens
+ * at once. */
+export class LanguageModel extends Module implements Model {
+  readonly #typeName: string;
+  readonly #bare: string;
+  readonly #head: string;
+  readonly #transform: (logits: Tensor) => Tensor;
+
+  constructor(typeName: string, bare: Bare, options: LanguageModelOptions) {
+    super();
+    const { head = "lm_head", vocabSize, tied, transform = (logits) => logits } = options;
+    const projection = new Linear(bare.width, vocabSize, { bias: false });
+    if (tied) projection.weight = tied;
+    const parts = partsOf(bare, { [head]: projection });
+    for (const [name, part] of Object.entries(parts)) this.setChild(name, part);
+    this.#typeName = typeName;
+    this.#bare = bare.name;
+    this.#head = head;
+    this.#transform = transform;
+  }
+
+  override typeName(): string {
+    return this.#typeName;
+  }
+
+  /** [B, T, C] */
+  hiddenStates(inputs: ModelInputs): Tensor {
+    return hiddenStates(this.getChild(this.#bare), inputs);
+  }
+
+  /** Hidden states [..., C] → [..., V]. */
+  logits(hidden: Tensor): Tensor {
+    return this.#transform((this.getChild(this.#head) as Layer).forward(hidden));
+  }
+
+  /** Logits [B, T, V]. */
+  forward(inputs: ModelInputs): Tensor {
+    return this.logits(this.hiddenStates(inputs));
+  }
+}
+
+/** A bare model with an output projection. */
+export function languageModel(
+  typeName: string,
+  bare: Bare,
+  options: LanguageModelOptions,
+): LanguageModel {
+  return new LanguageModel(typeName, bare, options);
 }
 
 /** Sequence classification by a decoder's last token: logits [B, L]. */

@@ -324,14 +324,19 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
 /** The label that takes no part in a loss, as in PyTorch and transformers. */
 export const IGNORED_LABEL = -100;
 
-/** Sum of -log p(label), each weighted by the class weight of its label where weights are given.
- * logits [..., V], labels int32 [...] → scalar. Labels equal to -100 count nothing. */
-export function crossEntropySum(logits: Tensor, labels: Tensor, classWeights?: Tensor): Tensor {
+/** -log p(label), weighted by the class weight of its label where weights are given: logits [..., V],
+ * labels int32 [...] → [...]. It is 0 where the label is -100. */
+export function crossEntropy(logits: Tensor, labels: Tensor, classWeights?: Tensor): Tensor {
   const counted = sub(1, cast(equal(labels, IGNORED_LABEL), "float32"));
   const index = where(equal(labels, IGNORED_LABEL), 0, labels);
   const losses = neg(pick(logSoftmax(logits), index));
   const weighted = classWeights ? mul(losses, gather(classWeights, index)) : losses;
-  return sum(mul(weighted, counted));
+  return mul(weighted, counted);
+}
+
+/** The sum of `crossEntropy`: a scalar. */
+export function crossEntropySum(logits: Tensor, labels: Tensor, classWeights?: Tensor): Tensor {
+  return sum(crossEntropy(logits, labels, classWeights));
 }
 
 /** Sum of (prediction - target)². Targets that are NaN count nothing. */

@@ -14,10 +14,9 @@ describe("isBetter", () => {
   });
 
   it("takes the lower scalar where that is better", () => {
-    const error = (loss: number, mae: number) => ({ scalars: { loss, mae }, details: {} });
-    expect(isBetter(error(1, 0.4), error(0.5, 0.5), "mae", true)).toBe(true);
-    expect(isBetter(error(0.4, 0.6), error(0.5, 0.5), "mae", true)).toBe(false);
-    expect(isBetter(error(0.4, 0.5), error(0.5, 0.5), "mae", true)).toBe(true);
+    expect(isBetter(metrics(1, 0.4), metrics(0.5, 0.5), "accuracy", true)).toBe(true);
+    expect(isBetter(metrics(0.4, 0.6), metrics(0.5, 0.5), "accuracy", true)).toBe(false);
+    expect(isBetter(metrics(0.4, 0.5), metrics(0.5, 0.5), "accuracy", true)).toBe(true);
   });
 
   it("takes the lower loss when asked to, and refuses unknown metrics", () => {
