@@ -196,6 +196,35 @@ describe("PEFT's files", () => {
     rmSync(directory, { recursive: true });
   });
 
+  test("biases of the head that PEFT stores more than once", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "lowrank-adapter-"));
+    const { model, lora } = adaptedModel("bert", { r: 2, bias: "all" });
+    const stored = [...adapterParameters(model, lora)].map(([name, { shape }]) => ({
+      name,
+      shape,
+    }));
+    for (const name of ["modules_to_save", "original_module", "modules_to_save.default.dense"])
+      stored.push({ name: `base_model.model.classifier.${name}.bias`, shape: [2] });
+    const file = join(directory, "adapter_model.safetensors");
+    const write = (tensors: typeof stored) =>
+      writeSafetensors(
+        file,
+        tensors.map(({ name, shape }) => ({
+          name,
+          dtype: "F32" as const,
+          shape,
+          data: new Float32Array(shape.reduce((a, b) => a * b)),
+        })),
+      );
+    await write(stored);
+    await loadAdapterWeights(directory, model, lora);
+    await write([...stored, { name: "base_model.model.classifier.original.bias", shape: [2] }]);
+    await expect(loadAdapterWeights(directory, model, lora)).rejects.toThrow(
+      "unexpected keys: base_model.model.classifier.original.bias.",
+    );
+    rmSync(directory, { recursive: true });
+  });
+
   test("weights of another model: every key that does not fit", async () => {
     const directory = mkdtempSync(join(tmpdir(), "lowrank-adapter-"));
     const { model, lora } = adaptedModel("gpt2", { r: 2 });

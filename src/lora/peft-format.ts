@@ -30,6 +30,10 @@ export const LEGACY_WEIGHTS_FILE = "adapter_model.bin";
 /** Prefix of every key: PEFT's wrapper (base_model) around its tuner (model). */
 const KEY_PREFIX = "base_model.model.";
 
+/** Biases that PEFT stores once more with `bias: "all"`: those of modules that are saved whole, under the
+ * names that its wrapper gives to what it trains and to what it has taken the place of. */
+const REPEATED = /\.(?:modules_to_save|original_module)\..*bias$/;
+
 /** The parameters that an adapter file holds, by their key in it. */
 export function adapterParameters(model: Module, lora: LoraConfig): Map<string, Parameter> {
   const saved = modulesToSave(lora);
@@ -108,7 +112,7 @@ function checkFit(
       misshaped.push(`${key}: expected [${shape.join(", ")}], got [${stored.shape.join(", ")}]`);
     }
   }
-  const unexpected = [...tensors.keys()].filter((key) => !wanted.has(key));
+  const unexpected = [...tensors.keys()].filter((key) => !wanted.has(key) && !REPEATED.test(key));
   if (missing.length + misshaped.length + unexpected.length === 0) return;
   const problems = [
     ...listed("missing keys", missing),
