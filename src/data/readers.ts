@@ -1,12 +1,13 @@
 /**
- * @file Reads a data file into a Table: CSV, TSV, JSON, JSON lines, Parquet, by the file's extension. One file per
+ * @file Reads a data file into a Table: CSV, TSV, JSON, JSON lines, Parquet, CoNLL, by the file's extension. One file per
  * format beside this one turns bytes into columns and rows; this one opens files and names what is wrong with them.
  */
 
 import { isUtf8 } from "node:buffer";
-import { readFile } from "node:fs/promises";
+import { open, readFile, type FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
 import { LowrankError } from "../errors.ts";
+import { CONLL_EXTENSIONS, looksLikeConll, readConll } from "./conll.ts";
 import { readDelimited } from "./delimited.ts";
 import { readJson, readJsonLines } from "./json.ts";
 import { readParquet } from "./parquet.ts";
@@ -24,7 +25,11 @@ export const TABLE_EXTENSIONS: readonly string[] = [
   ".ndjson",
   ".parquet",
   ".txt",
+  ...CONLL_EXTENSIONS,
 ];
+
+/** As much of a file as is looked at to tell whether it is CoNLL. */
+const JUDGED_BYTES = 2 ** 16;
 
 /** How to read a table. */
 export interface ReadTableOptions {
@@ -35,13 +40,17 @@ export interface ReadTableOptions {
 /**
  * Reads a data file.
  *
- * @param file a path; its extension tells the format (TABLE_EXTENSIONS)
+ * @param file a path; its extension tells the format (TABLE_EXTENSIONS). Text files, and those of other extensions, are
+ *   read as CoNLL when their content looks like it
  * @throws LowrankError "data" naming file and line: unknown extension, missing or empty file, text that is not UTF-8,
  *   broken quoting or JSON, rows of another width, no rows, columns of one name
  */
 export async function readTable(file: string, options: ReadTableOptions = {}): Promise<Table> {
   const extension = extname(file).toLowerCase();
-  if (!TABLE_EXTENSIONS.includes(extension)) {
+  const isKnown = TABLE_EXTENSIONS.includes(extension);
+  const mayBeConll = !isKnown || extension === ".tsv" || extension === ".txt";
+  const conll = CONLL_EXTENSIONS.includes(extension) || (mayBeConll && (await hasConll(file)));
+  if (!isKnown && !conll) {
     const got = extension === "" ? "none" : `"${extension}"`;
     throw new LowrankError(
       "data",
@@ -59,13 +68,36 @@ export async function readTable(file: string, options: ReadTableOptions = {}): P
   } else {
     requireUtf8(file, bytes);
     if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3);
-    if (extension === ".json") table = readJson(file, bytes);
+    if (conll) table = readConll(file, bytes);
+    else if (extension === ".json") table = readJson(file, bytes);
     else if (extension === ".jsonl" || extension === ".ndjson") table = readJsonLines(file, bytes);
     else if (extension === ".txt") table = readPlainText(file, bytes);
     else table = readDelimited(file, bytes, extension === ".csv", options.header ?? "auto");
   }
   checkTable(table);
   return table;
+}
+
+/** Files of other extensions may be large or no text at all: their beginning tells. */
+async function hasConll(file: string): Promise<boolean> {
+  let handle: FileHandle;
+  try {
+    handle = await open(file);
+  } catch {
+    return false; // the extension is what is wrong, or reading it will say why
+  }
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(JUDGED_BYTES), 0, JUDGED_BYTES);
+    const start = buffer.subarray(0, bytesRead);
+    // The last line may be cut.
+    return looksLikeConll(
+      bytesRead < JUDGED_BYTES ? start : start.subarray(0, start.lastIndexOf(0x0a)),
+    );
+  } catch {
+    return false; // a directory
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readBytes(file: string): Promise<Buffer> {
