@@ -22,6 +22,7 @@ const LAYERS = [
   "text",
   "data",
   "tasks",
+  "generate",
   "train",
   "experiments",
   "cli",

@@ -13,6 +13,7 @@ export type { ClassificationPrediction } from "./tasks/sequence-classification.t
 export type { Input, Metrics, Task } from "./tasks/task.ts";
 
 export { AutoModel, type FromPretrainedOptions, type PretrainedModel } from "./models/auto.ts";
+export { generate, type GenerateOptions } from "./generate/greedy.ts";
 export { applyLora } from "./lora/apply.ts";
 export { loraConfig, type LoraConfig, type LoraOptions } from "./lora/config.ts";
 export { countParameters, freeze } from "./nn/module.ts";

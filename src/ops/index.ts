@@ -43,7 +43,7 @@ export {
   softmax,
   squaredErrorSum,
 } from "./functional.ts";
-export { gather, pick, scatterAddRows, takeRows } from "./indexing.ts";
+export { argmax, gather, pick, scatterAddRows, takeRows } from "./indexing.ts";
 export { matmul, type MatmulAttrs } from "./matmul.ts";
 export { broadcastTo, concat, pad, reshape, slice, split, transpose } from "./movement.ts";
 export { dropout, type DropoutOptions } from "./random.ts";

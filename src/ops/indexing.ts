@@ -5,8 +5,9 @@ import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
 import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
 import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
-import { add, equal, mul, where } from "./elementwise.ts";
+import { add, equal, mul, sub, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
+import { max } from "./reduce.ts";
 
 function requireInt32(name: string, index: Tensor): void {
   if (index.dtype !== "int32") {
@@ -133,6 +134,34 @@ export const pickOp: PrimitiveOp<None> = {
 /** One element of each last-axis row: x [..., V], index [...] → [...]. */
 export function pick(x: Tensor, index: Tensor): Tensor {
   return applyOne(pickOp, [x, index], {});
+}
+
+export const argmaxOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "argmax",
+  infer: ([x]) => [{ dtype: "int32", shape: x!.shape.slice(0, -1) }],
+  // The smallest place of those that hold the maximum.
+  decompose: ([x]) => {
+    const width = dimension(x!.shape, -1);
+    const last = { axes: [-1] };
+    const isMaximum = equal(x!, max(x!, { ...last, keepDims: true }));
+    return [sub(width, max(where(isMaximum, sub(width, iota(width)), 0), last))];
+  },
+  vjp: "not differentiable",
+  lower: (builder, inputs) => {
+    const [index] = builder.node("ArgMax", inputs, { axis: -1, keepdims: 0 });
+    return builder.node("Cast", [index!], { to: ONNX_DTYPE.int32 });
+  },
+  needs: "ArgMax",
+  samples: [
+    { inputs: [{ dtype: "float32", shape: [2, 3, 5] }], attrs: {} },
+    { inputs: [{ dtype: "float32", shape: [4], values: [1, 7, 7, -2] }], attrs: {} },
+  ],
+};
+
+/** Place of the largest element of each last-axis row, the first of equal ones: [..., V] → int32 [...]. */
+export function argmax(x: Tensor): Tensor {
+  return applyOne(argmaxOp, [x], {});
 }
 
 export interface IotaAttrs {

@@ -23,6 +23,7 @@ import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { objectiveOf } from "../../src/tasks/objectives.ts";
 import { Stepper, type MicroBatch } from "../../src/train/stepper.ts";
 import { mul } from "../../src/ops/elementwise.ts";
+import { checkGeneration } from "./generation.ts";
 import { checkSeed } from "./seed.ts";
 import {
   compareNumber,
@@ -47,7 +48,8 @@ export interface CheckOptions {
   readonly passes?: readonly PassName[];
   /** Compile each length by itself, also where the device serves all with one program. */
   readonly staticLengths?: boolean;
-  /** Leave out the other parts of a fixture: "base", "adapter NAME", "training NAME". */
+  /** Leave out the other parts of a fixture: "base", "adapter NAME", "training NAME",
+   * "generation". */
   readonly only?: readonly string[];
 }
 
@@ -85,8 +87,25 @@ export async function* checkFixture(
     if (wanted(`adapter ${adapter}`)) yield* checkAdapter(fixture, adapter, options);
   for (const run of Object.keys(fixture.golden.training))
     if (wanted(`training ${run}`)) yield* checkTraining(fixture, run, options);
-  if (fixture.golden.generation)
-    yield { name: `${name} generation`, skipped: "generation is not implemented yet" };
+  if (fixture.golden.generation && wanted("generation")) yield* checkTexts(fixture, options);
+}
+
+/** Generation by the base model and by its adapters. */
+async function* checkTexts(fixture: Fixture, { engine }: CheckOptions): AsyncGenerator<Check> {
+  for (const part of Object.keys(fixture.golden.generation)) {
+    const [kind, adapter] = part.split("/");
+    if (kind !== "base" && kind !== "adapter") continue;
+    const base = await loadBase(fixture);
+    if (adapter !== undefined) {
+      await loadAdapter(
+        fixture,
+        base,
+        join(fixture.directory, fixture.golden.adapters[adapter].directory),
+      );
+    }
+    await loadParameters(engine, base.model, { seed: 0 });
+    yield* checkGeneration(fixture, base, engine, part);
+  }
 }
 
 /** What a fixture needs that is not there; undefined when it can be checked. */

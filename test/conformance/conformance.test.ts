@@ -52,13 +52,9 @@ function failures(checks: readonly Check[]): string[] {
 }
 
 /** Parts of a fixture that nothing computes yet, so that they show as skipped. */
-function missingParts({ adapters, training, generation }: any): string[] {
+function missingParts({ adapters, training }: any): string[] {
   if (adapters === undefined) return []; // the lecture's fixture, which is of another form
-  return [
-    ...lacking("adapter", adapters, "directory"),
-    ...lacking("training", training, "final"),
-    ...(generation ? ["generation"] : []),
-  ];
+  return [...lacking("adapter", adapters, "directory"), ...lacking("training", training, "final")];
 }
 
 function lacking(kind: string, entries: object, field: string): string[] {

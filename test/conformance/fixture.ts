@@ -16,7 +16,8 @@ export interface NumberObject<T = number> {
 
 interface TensorRule {
   compare: string;
-  atol: number;
+  /** Absent for integers, which must be equal. */
+  atol?: number;
   rtol?: number;
 }
 
@@ -73,11 +74,9 @@ export async function compareTensor(
   for (let i = 0; i < golden.length; i++) {
     if (rows && Number(rows[Math.floor(i / width)]) !== 1) continue;
     const expected = Number(golden[i]);
-    accumulate(
-      result,
-      Number(actual[i]) - expected,
-      rule.atol + (rule.rtol ?? 1e-5) * Math.abs(expected),
-    );
+    const { atol } = rule;
+    const allowed = atol === undefined ? 0 : atol + (rule.rtol ?? 1e-5) * Math.abs(expected);
+    accumulate(result, Number(actual[i]) - expected, allowed);
   }
   return result;
 }
@@ -98,7 +97,8 @@ export function compareNumbers(golden: NumberObject<number[]>, actual: number[])
 
 function accumulate(result: Deviation, difference: number, tolerance: number): void {
   const size = Math.abs(difference);
-  const used = Number.isNaN(size) ? Infinity : size / tolerance;
+  // Where nothing is allowed, an equal value uses 0 / 0 of it.
+  const used = Number.isNaN(size) ? Infinity : size === 0 ? 0 : size / tolerance;
   result.largest = Math.max(result.largest, Number.isNaN(size) ? Infinity : size);
   result.used = Math.max(result.used, used);
 }
