@@ -1,6 +1,7 @@
 /** @file Finding the family of a model directory, and loading its weights. */
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
+import { formatShape, sameShape } from "../graph/shape.ts";
 import { matchTensors, openCheckpoint } from "../io/checkpoint.ts";
 import { readJson } from "../io/files.ts";
 import type { TensorInfo } from "../io/safetensors.ts";
@@ -65,6 +66,8 @@ export interface FromPretrainedOptions {
   config?: Readonly<Record<string, unknown>>;
   /** Name of the configuration file. Default "config.json". */
   configFile?: string;
+  /** Make a head new where the checkpoint's is for another number of labels. Default false: an error. */
+  newHead?: boolean;
 }
 
 /** The family of a configuration; the error lists the known ones. */
@@ -101,7 +104,8 @@ export const AutoModel = {
   /**
    * Load a model from a Hugging Face directory: config.json and safetensors weights. Weights are read
    * when an engine first needs them. Throws LowrankError that lists every tensor that is missing or
-   * has another shape; a classification head that is missing as a whole is made new instead.
+   * has another shape; a classification head that is missing as a whole is made new instead, and with
+   * `newHead` also what has another shape in it. A language model's head is part of the checkpoint.
    */
   async fromPretrained(
     directory: string,
@@ -110,15 +114,18 @@ export const AutoModel = {
     const file = join(directory, options.configFile ?? "config.json");
     const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
     const built = modelFromConfig({ ...stored, ...options.config }, options.task, file);
-    return { directory, ...built, ...(await loadWeights(built.model, built.family, directory)) };
+    const heads = options.task === "CAUSAL_LM" ? [] : built.family.headModules;
+    const { newHead = false } = options;
+    return { directory, ...built, ...(await loadWeights(built, heads, directory, newHead)) };
   },
 };
 
-/** Point a model's parameters at a checkpoint; also tells those of heads that it lacks. */
+/** Point a model's parameters at a checkpoint; also tells those of `heads` that it lacks. */
 async function loadWeights(
-  model: Model,
-  family: ModelFamily,
+  { model, family }: Pick<PretrainedModel, "model" | "family">,
+  heads: readonly string[],
   directory: string,
+  newHead: boolean,
 ): Promise<Pick<PretrainedModel, "newParameters" | "stored">> {
   const checkpoint = await openCheckpoint(directory);
   const stored = new Map(
@@ -128,12 +135,24 @@ async function loadWeights(
     spellings(name, family).flatMap((spelling) => stored.get(spelling) ?? [])[0];
 
   const parameters = model.namedParameters();
-  const newParameters = family.headModules.flatMap((head) => {
-    const own = [...parameters.keys()].filter((name) => name.startsWith(`${head}.`));
-    return own.every((name) => storedName(name) === undefined) ? own : [];
+  const inHeads = heads.map((head) =>
+    [...parameters.keys()].filter((name) => name.startsWith(`${head}.`)),
+  );
+  const absent = inHeads
+    .filter((own) => own.every((name) => storedName(name) === undefined))
+    .flat();
+  const resized = inHeads.flat().flatMap((name): Resized[] => {
+    const known = storedName(name);
+    const found = known === undefined ? undefined : checkpoint.tensors.get(known)!.shape;
+    const { shape } = parameters.get(name)!;
+    // In another axis than that of the outputs, the checkpoint is for another model.
+    const isResized = found && found[0] !== shape[0] && sameShape(found.slice(1), shape.slice(1));
+    return isResized ? [{ name, found, expected: shape }] : [];
   });
-  for (const name of newParameters) initializeHead(parameters.get(name)!);
+  if (resized.length > 0 && !newHead) throw headError(directory, resized);
 
+  const newParameters = [...absent, ...resized.map(({ name }) => name)];
+  for (const name of newParameters) initializeHead(parameters.get(name)!);
   const wanted = [...parameters].filter(([name]) => !newParameters.includes(name));
   const { tensors } = matchTensors(
     wanted.map(([name, { shape }]) => ({ name, shape })),
@@ -142,6 +161,26 @@ async function loadWeights(
   );
   for (const [name, parameter] of wanted) parameter.values = fromFile(tensors.get(name)!);
   return { newParameters, stored: tensors };
+}
+
+/** A head's parameter that has another shape in the checkpoint. */
+interface Resized {
+  readonly name: string;
+  readonly found: readonly number[];
+  readonly expected: readonly number[];
+}
+
+function headError(directory: string, resized: readonly Resized[]): LowrankError {
+  const shapes = resized.map(
+    ({ name, found, expected }) =>
+      `  ${name}: expected ${formatShape(expected)}, got ${formatShape(found)}`,
+  );
+  const [{ found, expected }] = resized as [Resized];
+  return new LowrankError(
+    "checkpoint",
+    `${directory}: the checkpoint's head is for ${found[0]} outputs, the data needs ${expected[0]}:\n` +
+      `${shapes.join("\n")}\nSet newHead to train a new head in its place, or use data with the checkpoint's labels.`,
+  );
 }
 
 /** A parameter's possible names in a checkpoint: its own, that in the bare model, and those in models

@@ -22,16 +22,19 @@ export interface LoadBaseOptions {
   readonly directory: string;
   readonly task: Task;
   readonly maxLength?: number | undefined;
+  /** Replace a head of another size. */
+  readonly newHead?: boolean;
   /** A directory whose tokenizer.json comes first where it has one: the adapter's. */
   readonly tokenizerDirectory?: string;
 }
 
 /** Load model and tokenizer; weights are read when an engine needs them. Throws LowrankError. */
 export async function loadBase(options: LoadBaseOptions): Promise<Base> {
-  const { directory, task, maxLength } = options;
+  const { directory, task, maxLength, newHead = false } = options;
   const pretrained = await AutoModel.fromPretrained(directory, {
     task: task.type,
     config: task.modelConfig,
+    newHead,
   });
   const own = options.tokenizerDirectory;
   const hasOwn = own !== undefined && existsSync(join(own, "tokenizer.json"));

@@ -67,6 +67,10 @@ export const trainOptionsSchema = z.strictObject({
     .default(0.1)
     .describe("Share of the training data that is held out, classes in proportion; 0: none"),
   ...taskSettings,
+  newHead: z
+    .boolean()
+    .default(false)
+    .describe("Replace the model's head where it is for another number of labels"),
   maxLength: count
     .optional()
     .describe(

@@ -103,6 +103,8 @@ export class Predictor<P = ClassificationPrediction> {
       tokenizerDirectory: directory,
       task,
       maxLength: options.maxLength ?? manifest?.maxLength,
+      // The adapter brings its own.
+      newHead: true,
     });
     applyLora(base.model, adapter.lora, base.family);
     await loadAdapterWeights(directory, base.model, adapter.lora);

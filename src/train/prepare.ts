@@ -51,7 +51,8 @@ export async function prepare(
   const task = kind.create(tables.train, options, config as Record<string, unknown>);
   checkBestMetric(task, options);
 
-  const base = await loadBase({ directory: options.model, task, maxLength: options.maxLength });
+  const { model: directory, maxLength, newHead } = options;
+  const base = await loadBase({ directory, task, maxLength, newHead });
   const train = task.readExamples(tables.train, base.encoder, options);
   const validation = tables.validation
     ? task.readExamples(tables.validation, base.encoder, options)
