@@ -9,6 +9,7 @@ export { Trainer, type DataRows, type DataSource, type TrainerOptions } from "./
 export { Predictor, type PredictorOptions } from "./train/predict.ts";
 export { trainOptionsSchema, type TrainOptions, type TrainOptionsInput } from "./train/options.ts";
 export type * from "./train/events.ts";
+export type { AnswerCandidate, AnswerPrediction } from "./tasks/question-answering.ts";
 export type { ClassificationPrediction } from "./tasks/sequence-classification.ts";
 export type { Input, Metrics, Task } from "./tasks/task.ts";
 

@@ -53,14 +53,14 @@ describe("answersOf", () => {
   });
 });
 
-describe("placeAnswer", () => {
-  const at = (context: string, text: string, start?: number): unknown =>
-    placeAnswer(context, start === undefined ? { text } : { text, start });
-  const span = (start: number, end: number, isUnique = true) => ({
-    span: { start, end },
-    isUnique,
-  });
+const at = (context: string, text: string, start?: number): unknown =>
+  placeAnswer(context, start === undefined ? { text } : { text, start });
+const span = (start: number, end: number, isUnique = true) => ({
+  span: { start, end },
+  isUnique,
+});
 
+describe("placeAnswer", () => {
   it("finds an answer at its place, without white space around it", () => {
     expect(at("in Rome, in Rome", "Rome", 12)).toEqual(span(12, 16));
     expect(at("in Rome, in Rome", " Rome,", 2)).toEqual(span(3, 8));

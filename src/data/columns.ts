@@ -32,6 +32,7 @@ export const COLUMN_ROLES = {
   question: role("the questions", "question questions query"),
   context: role("the texts that hold the answers", "context contexts passage paragraph document"),
   answers: role("the answers, with their places", "answers answer answer_text"),
+  answerStart: role("the answers' places", "answer_start answer_starts"),
   tokens: role("the tokens", "tokens words"),
   tags: role("the tokens' tags", "tags ner_tags ner labels"),
   spans: role("the entities' places in the text", "spans entities label"),

@@ -43,6 +43,9 @@ const document = {
   ],
 };
 
+const loose = (value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> =>
+  fc.oneof({ weight: 8, arbitrary: value }, { weight: 1, arbitrary: fc.jsonValue() });
+
 describe("SQuAD", () => {
   it("is read as a row a question", () => {
     const table = read(document);
@@ -92,8 +95,6 @@ describe("SQuAD", () => {
   });
 
   it("gives a table or an error of our own for anything like it", () => {
-    const loose = (value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> =>
-      fc.oneof({ weight: 8, arbitrary: value }, { weight: 1, arbitrary: fc.jsonValue() });
     const record = (model: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> =>
       loose(fc.record(model, { requiredKeys: [] }));
     const list = (value: fc.Arbitrary<unknown>) => loose(fc.array(value, { maxLength: 3 }));

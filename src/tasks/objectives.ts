@@ -112,8 +112,8 @@ const spans: Objective = {
     ];
     const loss = (scores: Tensor, name: string): Tensor => {
       const target = input(name, "int32", [batch]);
-      const inside = where(less(target, axisLength(scores, 1)), target, IGNORED_LABEL);
-      return crossEntropySum(scores, inside);
+      const early = where(less(target, axisLength(scores, 1)), target, IGNORED_LABEL);
+      return crossEntropySum(scores, where(less(target, 0), IGNORED_LABEL, early));
     };
     const both = add(loss(start, START_POSITIONS), loss(end, END_POSITIONS));
     return { outputs: { start_logits: start, end_logits: end }, lossSum: mul(both, 0.5) };

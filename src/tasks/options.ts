@@ -46,7 +46,61 @@ export const taskSettings = {
     .enum(CLASS_WEIGHTS)
     .default("none")
     .describe("Weights of the classes in the loss: balanced gives each class the same total"),
+  stride: z
+    .number()
+    .int()
+    .min(0)
+    .default(128)
+    .describe("Tokens that neighbouring windows of a long text share"),
+  maxAnswerTokens: z
+    .number()
+    .int()
+    .positive()
+    .default(30)
+    .describe("Longest answer that is predicted, in tokens"),
+  nullThreshold: z
+    .number()
+    .optional()
+    .describe(
+      "Predict no answer where it is this much more likely (in logits) than the best one; default: 0 where questions without answer were learned, else there always is one",
+    ),
+  dropTokenTypes: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Do not tell question and context apart by token types: as PEFT's class for question answering",
+    ),
 } as const;
+
+/** Most answers that are listed. */
+export const MAX_N_BEST = 20;
+
+/** Settings that may be others when an adapter is used than they were when it was trained. */
+export const useSettings = {
+  nBest: z
+    .number()
+    .int()
+    .min(1)
+    .max(MAX_N_BEST)
+    .optional()
+    .describe("How many possible answers to give, the best first; default: 1"),
+  nullThreshold: taskSettings.nullThreshold.describe(
+    "Predict no answer where it is this much more likely (in logits) than the best one; default: that of training",
+  ),
+  maxAnswerTokens: taskSettings.maxAnswerTokens
+    .unwrap()
+    .optional()
+    .describe("Longest answer that is predicted, in tokens; default: that of training"),
+  stride: taskSettings.stride
+    .unwrap()
+    .optional()
+    .describe("Tokens that neighbouring windows share; default: that of training"),
+} as const;
+
+const useSchema = z.object(useSettings);
+
+/** Settings that were given for the use of an adapter. */
+export type UseSettings = z.output<typeof useSchema>;
 
 const settingsSchema = z.object(taskSettings);
 

@@ -1,10 +1,11 @@
 /** @file All tasks, by the names that users and files know them by. */
 import { LowrankError } from "../errors.ts";
 import { causalLm } from "./causal-lm.ts";
+import { questionAnswering } from "./question-answering.ts";
 import { sequenceClassification } from "./sequence-classification.ts";
 import type { TaskKind } from "./task.ts";
 
-export const TASKS: readonly TaskKind[] = [sequenceClassification, causalLm];
+export const TASKS: readonly TaskKind[] = [sequenceClassification, questionAnswering, causalLm];
 
 /** The task of a name, an alias or PEFT's task type. Throws LowrankError("usage") that lists the names. */
 export function findTask(name: string, where = "task"): TaskKind {

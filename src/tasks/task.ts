@@ -6,7 +6,7 @@ import type { InputOptions, InputShape } from "../models/inputs.ts";
 import type { Model, TaskType } from "../models/family.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { Columns, TaskOptions } from "./options.ts";
+import type { Columns, TaskOptions, UseSettings } from "./options.ts";
 
 /** A tokenised example: one row of a batch. A long input may make several. T tokens. */
 export interface Example {
@@ -31,6 +31,8 @@ export interface Encoder {
 export interface Examples<E extends Example = Example> {
   readonly examples: E[];
   readonly truncated: number;
+  /** What the user should know about the data. */
+  readonly warnings?: readonly string[];
 }
 
 /** What to predict for: a value for each of the task's fields, e.g. { text } or { question, context }. */
@@ -121,10 +123,14 @@ export interface TaskKind {
   readonly name: string;
   /** Other names that users know it by. */
   readonly aliases: readonly string[];
+  /** The settings of `useSettings` that it knows: `restore` takes them with the state. */
+  readonly settings?: readonly (keyof UseSettings)[];
   /** Whether the head is the base model's own, so that adapters have none. */
   readonly keepsBaseHead?: boolean;
   /** A class of each row, in whose proportions a held-out part is split off; all 0 where there are none. */
   strata(table: Table, options: TaskOptions): number[];
+  /** Where rows belong together: the group of each. Groups are held out whole, whatever the strata. */
+  groups?(table: Table, options: TaskOptions): number[];
   /** The task that training data defines; `base`: the base model's config.json. Throws LowrankError("data"). */
   create(table: Table, options: TaskOptions, base?: Readonly<Record<string, unknown>>): Task;
   /** The task of a saved adapter. Throws LowrankError("config"). */

@@ -1,6 +1,6 @@
 /** @file The data of a run: tables from files or memory, and the part that is held out. */
 import { readTable } from "../data/readers.ts";
-import { lastPartSplit, stratifiedSplit, type Split } from "../data/split.ts";
+import { groupedSplit, lastPartSplit, stratifiedSplit, type Split } from "../data/split.ts";
 import type { Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
 import type { TaskOptions } from "../tasks/options.ts";
@@ -56,19 +56,27 @@ export async function trainingData(
   if (options.validationSplit === 0) return { train: table, warnings: [] };
   const { train, heldOut } = splitRows(kind, table, options);
   if (heldOut.length === 0) {
+    const why = kind.groups ? "all belong together" : "each class has only one";
     const warning =
-      `${table.file}: no example is held out, since each class has only one. ` +
+      `${table.file}: no example is held out, since ${why}. ` +
       "Nothing measures how good the adapter is.";
     return { train: table, warnings: [warning] };
   }
   return { train: rowsOf(table, train), validation: rowsOf(table, heldOut), warnings: [] };
 }
 
-/** Held out are classes in proportion, or the end of a running text. */
-function splitRows(kind: TaskKind, table: Table, options: TrainingDataOptions & TaskOptions): Split {
+/** Held out are classes in proportion, whole groups, or the end of a running text. */
+function splitRows(
+  kind: TaskKind,
+  table: Table,
+  options: TrainingDataOptions & TaskOptions,
+): Split {
   const { validationSplit, seed } = options;
   if (table.isRunningText) return lastPartSplit(table.rows.length, validationSplit);
-  return stratifiedSplit(kind.strata(table, options), validationSplit, seed);
+  const groups = kind.groups?.(table, options);
+  return groups
+    ? groupedSplit(groups, validationSplit, seed)
+    : stratifiedSplit(kind.strata(table, options), validationSplit, seed);
 }
 
 function rowsOf(table: Table, indices: readonly number[]): Table {

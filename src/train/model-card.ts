@@ -16,14 +16,14 @@ export function modelCard(name: string, contents: AdapterContents): string {
     `A LoRA adapter for ${task.name} (${base.family.modelType}), trained with Lowrank on the base model \`${options.model}\`.`,
     result?.metrics ? results(result.metrics, contents) : "",
     "## Use",
-    code("sh", `lowrank predict --adapter ${name} --text "Some text"`),
+    code("sh", `lowrank predict --adapter ${name} ${flags(task.fields)}`),
     code(
       "ts",
       [
         'import { Predictor } from "lowrank";',
         "",
         `const predictor = await Predictor.load(${JSON.stringify(name)});`,
-        'console.log(await predictor.predict(["Some text"]));',
+        `console.log(await predictor.predict([${input(task.fields)}]));`,
       ].join("\n"),
     ),
     "The weights are in PEFT's format. In Python, `PeftModel.from_pretrained(model, directory)` puts them on " +
@@ -71,6 +71,20 @@ function shownOptions({ options }: AdapterContents): [string, string][] {
   return Object.entries(options)
     .filter(([key, value]) => !NOT_SHOWN.has(key) && value !== null && value !== undefined)
     .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
+}
+
+const kebabCase = (field: string): string =>
+  field.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`);
+
+/** --question "Some text" --context "Some text" */
+function flags(fields: readonly string[]): string {
+  return fields.map((field) => `--${kebabCase(field)} "Some text"`).join(" ");
+}
+
+/** An input of `predict`: a text, or an object of several. */
+function input(fields: readonly string[]): string {
+  if (fields.length === 1) return '"Some text"';
+  return `{ ${fields.map((field) => `${field}: "Some text"`).join(", ")} }`;
 }
 
 function code(language: string, text: string): string {

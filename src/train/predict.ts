@@ -16,7 +16,7 @@ import { Engine } from "../runtime/engine.ts";
 import type { DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
 import { asInputs } from "../tasks/inputs.ts";
-import type { Columns } from "../tasks/options.ts";
+import { useSettings, type Columns, type UseSettings } from "../tasks/options.ts";
 import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
 import type { Examples, Input, Metrics, Task } from "../tasks/task.ts";
 import { loadBase, type Base } from "./base.ts";
@@ -24,7 +24,7 @@ import { toTable, type DataSource } from "./data.ts";
 import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
 import { findBaseModel, MANIFEST_FILE, readManifest, type Manifest } from "./manifest.ts";
 
-export interface PredictorOptions {
+export interface PredictorOptions extends Partial<UseSettings> {
   /** Directory of the base model, where it is not the one that the adapter names. */
   readonly model?: string | undefined;
   /** Texts computed together. Default 32. */
@@ -53,6 +53,8 @@ export class Predictor<P = ClassificationPrediction> {
   readonly manifest: Manifest | undefined;
   /** Texts cut to the maximum length by the last call. */
   truncated = 0;
+  /** What the last call found in the data that the user should know. */
+  warnings: readonly string[] = [];
   readonly #engine: Engine;
   readonly #base: Base;
   readonly #evaluator: Evaluator;
@@ -92,12 +94,13 @@ export class Predictor<P = ClassificationPrediction> {
       manifest,
       fromConfig: adapter.baseModel,
     });
-    const task = manifest
+    const saved = manifest
       ? findTask(manifest.task.name, join(directory, MANIFEST_FILE)).restore(
           manifest.task.state,
           join(directory, MANIFEST_FILE),
         )
       : await taskOfAdapter(directory, baseDirectory, adapter);
+    const task = withSettings(saved, options);
     const base = await loadBase({
       directory: baseDirectory,
       tokenizerDirectory: directory,
@@ -144,10 +147,28 @@ export class Predictor<P = ClassificationPrediction> {
     await this.#engine.close();
   }
 
-  #count({ examples, truncated }: Examples): Examples["examples"] {
+  #count({ examples, truncated, warnings = [] }: Examples): Examples["examples"] {
     this.truncated = truncated;
+    this.warnings = warnings;
     return examples;
   }
+}
+
+/** The task with the settings that are given for its use. Throws LowrankError("usage") for others than it has. */
+function withSettings(task: Task, options: PredictorOptions): Task {
+  const names = Object.keys(useSettings) as (keyof UseSettings)[];
+  const given = names.filter((name) => options[name] !== undefined);
+  if (given.length === 0) return task;
+  const kind = findTask(task.name);
+  const unknown = given.filter((name) => !kind.settings?.includes(name));
+  if (unknown.length > 0) {
+    throw new LowrankError(
+      "usage",
+      `${unknown.join(", ")}: the adapter's task, ${task.name}, has no such setting. Leave it out.`,
+    );
+  }
+  const values = Object.fromEntries(given.map((name) => [name, options[name]]));
+  return kind.restore({ ...task.state, ...values }, given.join(", "));
 }
 
 /** The task of an adapter without lowrank.json: its head's size decides the number of labels. */

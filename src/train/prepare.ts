@@ -8,7 +8,7 @@ import type { LoraConfig } from "../lora/config.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { findTask } from "../tasks/registry.ts";
-import type { Example, Task } from "../tasks/task.ts";
+import type { Example, Examples, Task } from "../tasks/task.ts";
 import { adapterConfig, loadBase, setDropout, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
@@ -54,7 +54,7 @@ export async function prepare(
   const { model: directory, maxLength, newHead } = options;
   const base = await loadBase({ directory, task, maxLength, newHead });
   const train = task.readExamples(tables.train, base.encoder, options);
-  const validation = tables.validation
+  const validation: Examples = tables.validation
     ? task.readExamples(tables.validation, base.encoder, options)
     : { examples: [], truncated: 0 };
 
@@ -72,7 +72,7 @@ export async function prepare(
     train: train.examples,
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
-    warnings: [...tables.warnings, ...(task.warnings ?? [])],
+    warnings: [tables, task, train, validation].flatMap(({ warnings = [] }) => warnings),
   };
 }
 

@@ -1,9 +1,9 @@
 /** @file lowrank evaluate: the metrics of an adapter on labelled data. */
 import { z } from "zod";
-import { columnOptions } from "../../tasks/options.ts";
+import { columnOptions, useSettings } from "../../tasks/options.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
-import { alignRows, formatTable, print, printJson } from "../terminal.ts";
+import { alignRows, formatTable, note, print, printJson } from "../terminal.ts";
 import {
   adapterFlags,
   adapterPlaceholders,
@@ -18,6 +18,7 @@ const schema = z.strictObject({
   adapter,
   data: z.string().min(1).describe("Labelled data, in any format that training reads"),
   model,
+  ...useSettings,
   ...columnOptions,
   ...otherFlags,
 });
@@ -37,6 +38,7 @@ export const evaluate = defineCommand({
     try {
       const metrics = await predictor.evaluate(data, columns);
       noteTruncated(predictor.truncated);
+      for (const warning of predictor.warnings) note(`warning: ${warning}`);
       if (json) {
         const { scalars, details } = metrics;
         printJson({ adapter, data, task: predictor.task.name, metrics: scalars, details });

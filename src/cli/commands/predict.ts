@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { text as readAll } from "node:stream/consumers";
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import { columnOptions } from "../../tasks/options.ts";
+import { columnOptions, useSettings } from "../../tasks/options.ts";
 import type { Input } from "../../tasks/task.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
@@ -46,6 +46,7 @@ const schema = z.strictObject({
     .min(1)
     .optional()
     .describe("Inputs as a table, in any format that training reads"),
+  ...useSettings,
   ...columnOptions,
   ...otherFlags,
 });
@@ -73,9 +74,11 @@ export const predict = defineCommand({
   async run(flags) {
     const { columns, rest } = splitColumns(flags);
     const { adapter, input, json, batchSize, maxLength, model, device, threads } = rest;
+    const { nBest, nullThreshold, maxAnswerTokens, stride } = rest;
     const fixed = await fieldValues(flags);
     checkSource(flags, fixed);
-    const options = { batchSize, maxLength, model, device, threads };
+    const settings = { nBest, nullThreshold, maxAnswerTokens, stride };
+    const options = { batchSize, maxLength, model, device, threads, ...settings };
     const predictor = await Predictor.load<unknown>(adapter, options);
     try {
       const inputs =

@@ -10,6 +10,7 @@ import { columnOptions, taskSettings } from "../../tasks/options.ts";
 import { trainOptionsSchema } from "../../train/options.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { defineCommand } from "../command.ts";
+import { kebabCase } from "../options.ts";
 import { columnPlaceholders } from "./adapter-flags.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { progressBar } from "../progress-bar.ts";
@@ -82,7 +83,7 @@ export const train = defineCommand({
   },
   groups: {
     "Model and data": words(
-      "model data validationData output overwrite task validationSplit maxLength",
+      "model data validationData output overwrite task validationSplit newHead maxLength",
     ),
     Task: Object.keys(taskSettings),
     Columns: Object.keys(columnOptions),
@@ -135,7 +136,7 @@ async function run(flags: TrainFlags): Promise<void> {
       training = trainer.train({ signal: interrupt.signal });
       const result = await training;
       if (json) printJson(asJson(result, started!));
-      else print(summary(result, started!, options.output));
+      else print(summary(result, started!, options.output, trainer.task.fields));
     } finally {
       await trainer.close();
     }
@@ -177,12 +178,18 @@ function asJson(result: TrainResult, started: StartedEvent): unknown {
   return { ...run, peakMemoryBytes: 1024 * process.resourceUsage().maxRSS, result };
 }
 
-function summary(result: TrainResult, started: StartedEvent, output: string): string {
+function summary(
+  result: TrainResult,
+  started: StartedEvent,
+  output: string,
+  fields: readonly string[],
+): string {
   const { reason, steps, seconds, keptStep, metrics, trainLoss } = result;
   const scalars = Object.entries(metrics?.scalars ?? {}).map(
     ([name, value]) => [`validation ${name}`, value.toFixed(4)] as const,
   );
   const why = reason === "completed" ? "" : ` (${reason})`;
+  const inputs = fields.map((field) => `--${kebabCase(field)} "..."`).join(" ");
   return [
     alignRows([
       ["adapter", `${output} (${formatBytes(started.adapterBytes)}), of step ${keptStep}`],
@@ -191,7 +198,7 @@ function summary(result: TrainResult, started: StartedEvent, output: string): st
       ...scalars,
     ]),
     "",
-    `Use it:  lowrank predict --adapter ${shellWord(output)} --text "..."`,
+    `Use it:  lowrank predict --adapter ${shellWord(output)} ${inputs}`,
     `         lowrank evaluate --adapter ${shellWord(output)} --data FILE`,
   ].join("\n");
 }
