@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { BaseConfig } from "../models/family.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { makeEncoder, paddingToken } from "./encoder.ts";
+import { encodePair, makeEncoder, paddingToken, pairLengths } from "./encoder.ts";
 
 const limits = { maxLength: 1024, vocabSize: 100, padTokenId: 0 };
 const config: BaseConfig = { model_type: "gpt2" };
@@ -67,3 +67,68 @@ describe("paddingToken", () => {
     expect(paddingToken(own, config, limits)).toBe(3);
   });
 });
+
+/** A token a letter; 1 before, between and behind. */
+const wrapping = (truncateLeft: boolean): Tokenizer =>
+  ({
+    truncateLeft,
+    specialTokens: (texts: number) => texts + 1,
+    encode: (text: string) => ({ ids: [1, ...codes(text), 1], typeIds: [] }),
+    wrap: (texts: number[][]) => {
+      const ids = [1, ...texts.flatMap((own) => [...own, 1])];
+      const typeIds = [0, ...texts.flatMap((own, i) => [...own.map(() => i), i])];
+      return { ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), places: [1] };
+    },
+  }) as unknown as Tokenizer;
+
+describe("pairs of texts", () => {
+  // Lengths of two texts, the room for them, and what the tokenizers of Hugging Face leave of each.
+  it.each([
+    [2, 2, 8, [2, 2]],
+    [3, 9, 8, [3, 5]],
+    [9, 3, 8, [5, 3]],
+    [9, 9, 8, [4, 4]],
+    [9, 9, 7, [3, 4]],
+    [5, 4, 7, [4, 3]],
+    [3, 4, 6, [3, 3]],
+    [0, 9, 5, [0, 5]],
+    [9, 0, 5, [5, 0]],
+  ])("of %i and %i tokens in %i become %j", (first, second, room, kept) => {
+    expect(pairLengths(first, second, room)).toEqual(kept);
+  });
+
+  const encode = (text: string, pair: string, maxLength: number, truncateLeft = false) =>
+    encodePair(
+      { tokenizer: wrapping(truncateLeft), maxLength, emptyToken: 0, encode: () => never() },
+      text,
+      pair,
+    );
+
+  it("have segments, and lose their ends where they are too long", () => {
+    expect(encode("ab", "c", 8)).toMatchObject({
+      ids: Int32Array.from([1, ...codes("ab"), 1, ...codes("c"), 1]),
+      typeIds: Int32Array.of(0, 0, 0, 0, 1, 1),
+      isCut: false,
+    });
+    const cut = encode("abcd", "xyz", 7);
+    expect(cut.ids).toEqual(Int32Array.from([1, ...codes("ab"), 1, ...codes("xy"), 1]));
+    expect(cut.isCut).toBe(true);
+    const left = encode("abcd", "xyz", 7, true);
+    expect(left.ids).toEqual(Int32Array.from([1, ...codes("cd"), 1, ...codes("yz"), 1]));
+    expect(encode("", "", 5).ids).toEqual(Int32Array.of(1, 1, 1));
+  });
+
+  it("need room for both", () => {
+    expect(() => encode("a", "b", 4)).toThrow(
+      "maxLength: expected at least 5 tokens for pairs of texts, got 4.",
+    );
+  });
+});
+
+function codes(text: string): number[] {
+  return Array.from(text, (letter) => letter.codePointAt(0)!);
+}
+
+function never(): never {
+  throw new Error("not used");
+}
