@@ -12,6 +12,7 @@ export type * from "./train/events.ts";
 export type { AnswerCandidate, AnswerPrediction } from "./tasks/question-answering.ts";
 export type { ClassificationPrediction } from "./tasks/sequence-classification.ts";
 export type { Input, Metrics, Task } from "./tasks/task.ts";
+export type { EntityPrediction, PredictedEntity } from "./tasks/token-classification.ts";
 
 export { AutoModel, type FromPretrainedOptions, type PretrainedModel } from "./models/auto.ts";
 export { generate, type GenerateOptions } from "./generate/greedy.ts";

@@ -34,8 +34,8 @@ export const COLUMN_ROLES = {
   answers: role("the answers, with their places", "answers answer answer_text"),
   answerStart: role("the answers' places", "answer_start answer_starts"),
   tokens: role("the tokens", "tokens words"),
-  tags: role("the tokens' tags", "tags ner_tags ner labels"),
-  spans: role("the entities' places in the text", "spans entities label"),
+  tags: role("the tokens' tags", "tags ner_tags ner labels bio_tags tag"),
+  spans: role("the entities' places in the text", "spans entities labels label annotations"),
   prompt: role("the prompts", "prompt instruction question source"),
   completion: role("the completions", "completion response output answer target"),
 } as const satisfies Record<string, Role>;

@@ -2,6 +2,8 @@
  * training, by the flags of all commands and by the documentation. */
 import { z } from "zod";
 import { COLUMN_ROLES, type ColumnRole } from "../data/columns.ts";
+import { SPAN_UNITS } from "./entities/spans.ts";
+import { TAG_SCHEMES } from "./entities/tags.ts";
 
 type ColumnOption = `${ColumnRole}Column`;
 
@@ -52,6 +54,25 @@ export const taskSettings = {
     .min(0)
     .default(128)
     .describe("Tokens that neighbouring windows of a long text share"),
+  labelAllTokens: z
+    .boolean()
+    .default(false)
+    .describe("Learn a word's tag from all of its tokens, not from the first alone"),
+  tagScheme: z
+    .enum(TAG_SCHEMES)
+    .default("bio")
+    .describe("Tags that the model learns, whatever those of the data: iobes also marks ends"),
+  tagNames: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe("Names of the tags, in order, where the data has numbers"),
+  spanUnit: z
+    .enum(SPAN_UNITS)
+    .default("utf16")
+    .describe(
+      "What places of entities count: utf16 units, as JavaScript, or characters, as Python",
+    ),
   maxAnswerTokens: z
     .number()
     .int()

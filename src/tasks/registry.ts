@@ -3,9 +3,15 @@ import { LowrankError } from "../errors.ts";
 import { causalLm } from "./causal-lm.ts";
 import { questionAnswering } from "./question-answering.ts";
 import { sequenceClassification } from "./sequence-classification.ts";
+import { tokenClassification } from "./token-classification.ts";
 import type { TaskKind } from "./task.ts";
 
-export const TASKS: readonly TaskKind[] = [sequenceClassification, questionAnswering, causalLm];
+export const TASKS: readonly TaskKind[] = [
+  sequenceClassification,
+  tokenClassification,
+  questionAnswering,
+  causalLm,
+];
 
 /** The task of a name, an alias or PEFT's task type. Throws LowrankError("usage") that lists the names. */
 export function findTask(name: string, where = "task"): TaskKind {
