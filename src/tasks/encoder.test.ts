@@ -81,6 +81,11 @@ const wrapping = (truncateLeft: boolean): Tokenizer =>
     },
   }) as unknown as Tokenizer;
 
+function encode(text: string, pair: string, maxLength: number, truncateLeft = false) {
+  const tokenizer = wrapping(truncateLeft);
+  return encodePair({ tokenizer, maxLength, emptyToken: 0, encode: () => never() }, text, pair);
+}
+
 describe("pairs of texts", () => {
   // Lengths of two texts, the room for them, and what the tokenizers of Hugging Face leave of each.
   it.each([
@@ -96,13 +101,6 @@ describe("pairs of texts", () => {
   ])("of %i and %i tokens in %i become %j", (first, second, room, kept) => {
     expect(pairLengths(first, second, room)).toEqual(kept);
   });
-
-  const encode = (text: string, pair: string, maxLength: number, truncateLeft = false) =>
-    encodePair(
-      { tokenizer: wrapping(truncateLeft), maxLength, emptyToken: 0, encode: () => never() },
-      text,
-      pair,
-    );
 
   it("have segments, and lose their ends where they are too long", () => {
     expect(encode("ab", "c", 8)).toMatchObject({
