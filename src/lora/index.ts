@@ -1,7 +1,10 @@
 /** @file "lowrank/lora": LoRA as PEFT has it and as the lecture writes it, and adapters as files. */
 
 export { countParameters, freeze } from "../nn/module.ts";
+export { AdapterSet, BASE } from "./adapter-set.ts";
 export { applyLora, loraLayers, modulesToSave, replaceModule } from "./apply.ts";
+export { COMBINATIONS, type Combination, type CombineOptions } from "./combine.ts";
+export type { CombineAdapters } from "./combine-adapters.ts";
 export {
   loraConfig,
   loraConfigSchema,
@@ -19,7 +22,7 @@ export {
 } from "./layers.ts";
 export { type InitialFactors } from "./initial.ts";
 export { LinearWithLoRA, LoRALayer, replaceLinearWithLora } from "./lecture.ts";
-export { mergedWeights } from "./merge.ts";
+export { mergeAdapter, mergedWeights, type Merge, type MergeOptions } from "./merge.ts";
 export {
   adapterParameters,
   loadAdapterWeights,

@@ -72,9 +72,28 @@ export async function loadAdapterWeights(
   model: Module,
   lora: LoraConfig,
 ): Promise<void> {
+  const adapter = await openAdapter(directory);
+  const own = adapterParameters(model, lora);
+  pointAt(adapter, new Map([...storedBaseParameters(model, adapter.tensors), ...own]), lora);
+}
+
+/** The same for parameters by their path, apart from a model; weights of the base in the file are passed over. */
+export async function loadAdapterParameters(
+  directory: string,
+  parameters: ReadonlyMap<string, Parameter>,
+  lora: LoraConfig,
+): Promise<void> {
   const { file, tensors } = await openAdapter(directory);
-  const parameters = adapterParameters(model, lora);
-  const wanted = new Map([...storedBaseParameters(model, tensors), ...parameters]);
+  const own = [...tensors].filter(([key]) => !key.endsWith(".base_layer.weight"));
+  const byKey = [...parameters].map(([path, value]) => [KEY_PREFIX + path, value] as const);
+  pointAt({ file, tensors: new Map(own) }, new Map(byKey), lora);
+}
+
+function pointAt(
+  { file, tensors }: Awaited<ReturnType<typeof openAdapter>>,
+  wanted: ReadonlyMap<string, Parameter>,
+  lora: LoraConfig,
+): void {
   checkFit(file, wanted, tensors, lora);
   for (const [key, parameter] of wanted) {
     const info = tensors.get(key);
@@ -169,12 +188,29 @@ export interface SaveAdapterOptions {
 export async function saveAdapter(
   directory: string,
   model: Module,
+  options: SaveAdapterOptions,
+): Promise<void> {
+  const parameters = [...adapterParameters(model, options.lora)].map(
+    ([key, parameter]) => [key.slice(KEY_PREFIX.length), parameter] as const,
+  );
+  await saveAdapterParameters(directory, model, new Map(parameters), options);
+}
+
+/** The same for parameters by their path in the model. */
+export async function saveAdapterParameters(
+  directory: string,
+  model: Module,
+  parameters: ReadonlyMap<string, Pick<Parameter, "shape">>,
   { lora, baseModel, values }: SaveAdapterOptions,
 ): Promise<void> {
   const tensors = [];
-  for (const [name, { shape }] of adapterParameters(model, lora)) {
-    const data = await values(name.slice(KEY_PREFIX.length));
-    tensors.push({ name, dtype: "F32" as const, shape, data });
+  for (const [path, { shape }] of parameters) {
+    tensors.push({
+      name: KEY_PREFIX + path,
+      dtype: "F32" as const,
+      shape,
+      data: await values(path),
+    });
   }
   await writeSafetensors(join(directory, ADAPTER_WEIGHTS_FILE), tensors, { format: "pt" });
   await writeFileAtomic(

@@ -69,7 +69,13 @@ export class AdapterSlot extends Module {
   get weight(): Tensor {
     const { names, index } = this.#selection;
     let weight = (this.base_layer as unknown as { weight: Tensor }).weight;
-    if (this.merged || index) return weight;
+    if (this.merged) return weight;
+    if (index && names.some((name) => this.adapters.byName.has(name))) {
+      throw new LowrankError(
+        "graph",
+        "a mixed batch: an adapted embedding is read without token ids. Give the model all of its inputs.",
+      );
+    }
     for (const name of names) weight = mergedWeightOf(this.adapters.byName.get(name), weight);
     return weight;
   }
@@ -147,5 +153,12 @@ export class SavedModule extends Module implements AdapterPart {
     } finally {
       for (const { holder, name, own } of fields) holder[name] = own;
     }
+  }
+}
+
+/** The slots of a model by path. */
+export function* adapterSlots(model: Module): Generator<[path: string, slot: AdapterSlot]> {
+  for (const [path, module] of model.namedModules()) {
+    if (module instanceof AdapterSlot) yield [path, module];
   }
 }

@@ -16,7 +16,7 @@ import { isSavedModule, modulesToSave } from "./targets.ts";
 
 /** A table whose rows at some tokens are replaced by `trainable_tokens_delta` [n, dim]: an embedding's, or that of an
  * output projection. */
-class TokenAdapter extends Module {
+export class TokenAdapter extends Module {
   readonly tokens: readonly number[];
   base_layer: Embedding | Linear;
   trainable_tokens_delta: Parameter;
@@ -82,6 +82,10 @@ export class TrainableTokens extends Module {
     this.token_adapter = new TokenAdapter(base, tokens);
   }
 
+  get adapter(): TokenAdapter {
+    return this.token_adapter;
+  }
+
   get base_layer(): Embedding | Linear {
     return this.token_adapter.base_layer;
   }
@@ -115,7 +119,16 @@ export class TiedTokens extends Module {
     this.#source = source;
   }
 
+  /** The embedding's. */
+  get adapter(): TokenAdapter {
+    return this.#source.adapter;
+  }
+
   forward(x: Tensor): Tensor {
+    return this.apply(x);
+  }
+
+  apply(x: Tensor): Tensor {
     return linear(x, this.mergedWeight(), this.base_layer.bias);
   }
 
