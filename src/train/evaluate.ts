@@ -12,9 +12,9 @@ import type { Example, Feeds, Input, Metrics, Outputs, Task } from "../tasks/tas
 /** Compiled shapes that are kept: each holds working memory of its size. */
 const MAX_PROGRAMS = 32;
 
-/** Texts computed together without gradients, unless asked otherwise: there is room for more than in
- * training, and larger products are faster. */
-export const EVALUATION_BATCH = 32;
+/** Texts computed together without gradients, unless asked otherwise. More make no product faster, once there
+ * are some hundred rows, but tensors that leave the caches (LOG.md has the numbers). */
+export const EVALUATION_BATCH = 16;
 
 /** Name of the loss among a program's outputs. */
 const LOSS = "loss_sum";

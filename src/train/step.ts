@@ -6,7 +6,7 @@
  * whether gradients of earlier micro-batches come in and whether the update is made or gradients go out.
  */
 import { grad } from "../autodiff/grad.ts";
-import { substitute, type Graph } from "../graph/graph.ts";
+import type { Graph } from "../graph/graph.ts";
 import { input } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
 import { bindParameters } from "../nn/bind.ts";
@@ -17,7 +17,7 @@ import { clipByGlobalNorm, globalNorm } from "../optim/clip.ts";
 import { deadRows } from "../passes/dead-rows.ts";
 import type { OptimizeOptions } from "../passes/optimize.ts";
 import { PASSES } from "../passes/optimize.ts";
-import { bucketInput, flattenGradients, type Bucket } from "./trainable.ts";
+import { flattenGradients, type Bucket } from "./trainable.ts";
 
 /** Names of the scalars that a step is fed, float32 []. */
 export const STEP_INPUTS = {
@@ -79,9 +79,6 @@ export function buildStep(
     const own = flattenGradients(gradients.slice(first, (first += members.length)));
     return kind.accumulated ? add(input(names.gradient, "float32", [length]), own) : own;
   });
-  const inputs = buckets.map((bucket) => bucketInput(bucket));
-  const parts = new Map(inputs.flatMap((bucket) => [...bucket.parts]));
-
   if (kind.update) {
     const norm = globalNorm(vectors);
     outputs["grad_norm"] = norm;
@@ -92,7 +89,7 @@ export function buildStep(
     const scalars = optimizerScalars();
     for (const [index, { names, length }] of buckets.entries()) {
       const state = {
-        parameter: inputs[index]!.vector,
+        parameter: input(names.parameter, "float32", [length]),
         firstMoment: input(names.firstMoment, "float32", [length]),
         secondMoment: input(names.secondMoment, "float32", [length]),
       };
@@ -104,7 +101,7 @@ export function buildStep(
   } else {
     for (const [index, { names }] of buckets.entries()) update(names.gradient, vectors[index]!);
   }
-  return { graph: bindParameters(substitute({ outputs }, parts), model), updates };
+  return { graph: bindParameters({ outputs }, model), updates };
 }
 
 function scalarInput(name: string): Tensor {

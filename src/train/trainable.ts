@@ -3,11 +3,10 @@
  * bucket of its own. */
 import type { Tensor } from "../graph/node.ts";
 import { sizeOf } from "../graph/shape.ts";
-import { input } from "../graph/leaves.ts";
 import { parameterValues } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { concat, reshape, slice } from "../ops/movement.ts";
+import { concat, reshape } from "../ops/movement.ts";
 import type { Engine } from "../runtime/engine.ts";
 
 /** Elements after which a bucket is full: the dozen passes over it then stay in the processor's caches. */
@@ -85,20 +84,6 @@ export async function loadBuckets(
       await engine.view(name, { of: names.parameter, offset, shape: parameter.shape });
     }
   }
-}
-
-/** A bucket's vector as a graph input, and its members as parts of it. */
-export function bucketInput({ names, members, length }: Bucket): {
-  vector: Tensor;
-  parts: Map<Tensor, Tensor>;
-} {
-  const vector = input(names.parameter, "float32", [length]);
-  const parts = new Map<Tensor, Tensor>();
-  for (const { parameter, offset } of members) {
-    const part = slice(vector, 0, offset, offset + sizeOf(parameter.shape));
-    parts.set(parameter, reshape(part, parameter.shape));
-  }
-  return { vector, parts };
 }
 
 /** Gradients of a bucket's members, in their order, as one vector. */
