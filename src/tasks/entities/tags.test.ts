@@ -68,6 +68,7 @@ describe("spellingOf", () => {
       spelling: "prefixed",
       odd: ["person", "o"],
     });
+    expect(spellingOf(["person", ""])).toEqual({ spelling: "plain", odd: [""] });
     expect(spellingOf(["O"])).toEqual({ spelling: "plain", odd: [] });
   });
 });

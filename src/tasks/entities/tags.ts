@@ -39,7 +39,7 @@ export function spellingOf(tags: Iterable<string>): { spelling: Spelling; odd: s
   const entities = [...new Set(tags)].filter((tag) => tag !== "O");
   const odd = entities.filter((tag) => !PREFIXED.test(tag));
   return odd.length === entities.length
-    ? { spelling: "plain", odd: [] }
+    ? { spelling: "plain", odd: odd.filter((tag) => tag.trim() === "") }
     : { spelling: "prefixed", odd };
 }
 
