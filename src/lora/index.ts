@@ -33,4 +33,5 @@ export {
   type AdapterConfig,
   type SaveAdapterOptions,
 } from "./peft-format.ts";
+export { savePlainAdapter } from "./plain.ts";
 export { TrainableTokens } from "./tokens.ts";

@@ -17,6 +17,7 @@ import type { LoraOptions } from "./config.ts";
 import { applyLora } from "./apply.ts";
 import { loraConfig } from "./config.ts";
 import { mergedWeights } from "./merge.ts";
+import { plainConfig, savePlainAdapter } from "./plain.ts";
 import {
   adapterParameters,
   loadAdapterWeights,
@@ -184,6 +185,51 @@ describe("parts of the weight as a start", () => {
 
 const withTokens = (trainableTokenIndices: NonNullable<LoraOptions["trainableTokenIndices"]>) =>
   adaptedModel("gpt2", { trainableTokenIndices });
+
+describe("a plain LoRA of one that started from the weight", () => {
+  const variants: Record<string, LoraOptions> = {
+    pissa: { r: 2, loraAlpha: 6, initLoraWeights: "pissa", rankPattern: { "1.attn.c_attn": 3 } },
+    "olora, rank-stabilized": { r: 2, initLoraWeights: "olora", useRslora: true },
+    "with an embedding": { r: 2, initLoraWeights: "pissa", targetModules: ["wte", "c_attn"] },
+  };
+  for (const [name, options] of Object.entries(variants)) {
+    test(`${name}: the same logits on the base as it is`, async () => {
+      const directory = mkdtempSync(join(tmpdir(), "lowrank-plain-"));
+      const adapted = adaptedModel("gpt2", options);
+      const parameters = adapted.model.namedParameters();
+      // Some training: everything moves a little away from its start.
+      for (const [path, parameter] of parameters) {
+        if (!parameter.requiresGrad) continue;
+        const { values } = parameter;
+        parameter.values = async (context) => {
+          const start = await values(context);
+          const step = await normal(0.02)({ ...context, name: path });
+          return start.map((value, i) => value + step[i]!);
+        };
+      }
+      const expected = await logits(adapted);
+      await savePlainAdapter(directory, adapted.model, {
+        lora: adapted.lora,
+        baseModel: null,
+        values: (path) => parameterValues(path, parameters.get(path)!, 1),
+      });
+      const { lora } = await readAdapterConfig(directory);
+      expect(lora).toMatchObject({ r: 4, initLoraWeights: true });
+      const plain = adaptedModel("gpt2", lora);
+      await loadAdapterWeights(directory, plain.model, lora);
+      expect(largestDifference(await logits(plain), expected)).toBeLessThan(ROUNDING);
+      rmSync(directory, { recursive: true });
+    });
+  }
+
+  test("what cannot be converted", () => {
+    expect(() => plainConfig(loraConfig({}))).toThrow("the adapter is a plain LoRA already.");
+    const lora = loraConfig({ initLoraWeights: "pissa", useRslora: true, alphaPattern: { q: 3 } });
+    expect(() => plainConfig(lora)).toThrow(
+      "use_rslora with rank_pattern or alpha_pattern cannot be kept at twice the rank.",
+    );
+  });
+});
 
 describe("rows for single tokens", () => {
   const tokens = [3, 6, 12];

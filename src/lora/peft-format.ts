@@ -28,7 +28,7 @@ export const ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors";
 export const LEGACY_WEIGHTS_FILE = "adapter_model.bin";
 
 /** Prefix of every key: PEFT's wrapper (base_model) around its tuner (model). */
-const KEY_PREFIX = "base_model.model.";
+export const KEY_PREFIX = "base_model.model.";
 
 /** Biases that PEFT stores once more with `bias: "all"`: those of modules that are saved whole, under the
  * names that its wrapper gives to what it trains and to what it has taken the place of. */
@@ -201,18 +201,32 @@ export async function saveAdapterParameters(
   directory: string,
   model: Module,
   parameters: ReadonlyMap<string, Pick<Parameter, "shape">>,
-  { lora, baseModel, values }: SaveAdapterOptions,
+  options: SaveAdapterOptions,
 ): Promise<void> {
   const tensors = [];
   for (const [path, { shape }] of parameters) {
-    tensors.push({
+    tensors.push({ path, shape, values: await options.values(path) });
+  }
+  await saveAdapterTensors(directory, model, tensors, options);
+}
+
+/** The same for values at hand. */
+export async function saveAdapterTensors(
+  directory: string,
+  model: Module,
+  tensors: readonly { path: string; shape: readonly number[]; values: Float32Array }[],
+  { lora, baseModel }: Omit<SaveAdapterOptions, "values">,
+): Promise<void> {
+  await writeSafetensors(
+    join(directory, ADAPTER_WEIGHTS_FILE),
+    tensors.map(({ path, shape, values }) => ({
       name: KEY_PREFIX + path,
       dtype: "F32" as const,
       shape,
-      data: await values(path),
-    });
-  }
-  await writeSafetensors(join(directory, ADAPTER_WEIGHTS_FILE), tensors, { format: "pt" });
+      data: values,
+    })),
+    { format: "pt" },
+  );
   await writeFileAtomic(
     join(directory, ADAPTER_CONFIG_FILE),
     formatAdapterConfig(lora, model, baseModel),
