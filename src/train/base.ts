@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { existsSync } from "node:fs";
 import { checkRanks, replaceModule } from "../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../lora/config.ts";
-import { findTargets } from "../lora/targets.ts";
+import { findTargets, isSaved, modulesToSave } from "../lora/targets.ts";
 import { AutoModel, type PretrainedModel } from "../models/auto.ts";
 import { Dropout } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
@@ -63,9 +63,20 @@ export function adapterConfig(
 ): LoraConfig {
   const keys = Object.keys(loraConfigSchema.shape);
   const own = Object.entries(options).filter(([key]) => keys.includes(key));
-  const config = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
+  const given = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
+  const config = { ...given, modulesToSave: withNewHeads(given, base) };
   checkRanks(findTargets(base.model, config, base.family), config);
   return { ...config, targetModules: targetNames(base, config) };
+}
+
+/** The modules to save, and new parts of the model that are not among them by themselves: random weights
+ * that are neither trained nor stored would be others next time. */
+function withNewHeads(config: LoraConfig, { family, newParameters }: PretrainedModel) {
+  const saved = modulesToSave(config);
+  const heads = family.headModules.filter(
+    (head) => newParameters.some((name) => name.startsWith(`${head}.`)) && !isSaved(head, saved),
+  );
+  return heads.length === 0 ? config.modulesToSave : [...(config.modulesToSave ?? []), ...heads];
 }
 
 /** Names of the targeted modules: their last parts where these mean the same modules, else whole paths. */

@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+import { modelFromConfig, type PretrainedModel } from "../models/auto.ts";
+import type { TaskType } from "../models/family.ts";
+import type { Task } from "../tasks/task.ts";
+import { adapterConfig } from "./base.ts";
+import { trainOptions } from "./options.ts";
+
+const CONFIG = {
+  model_type: "modernbert",
+  vocab_size: 9,
+  hidden_size: 8,
+  intermediate_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  pad_token_id: 0,
+};
+
+/** The modules that an adapter stores whole when a checkpoint lacks some parts of the model. */
+function saved(type: TaskType, newParameters: readonly string[]): readonly string[] | null {
+  const base = { ...modelFromConfig(CONFIG, type), newParameters } as unknown as PretrainedModel;
+  const options = trainOptions({ model: "m", data: "d", r: 2 });
+  return adapterConfig(options, base, { type } as Task).modulesToSave;
+}
+
+describe("adapterConfig", () => {
+  it("stores new parts of the model whole, unless the task does so by itself", () => {
+    const classifier = ["classifier.weight", "classifier.bias"];
+    expect(saved("QUESTION_ANS", [])).toBeNull();
+    expect(saved("SEQ_CLS", classifier)).toBeNull();
+    expect(saved("QUESTION_ANS", classifier)).toEqual(["classifier"]);
+    expect(saved("SEQ_CLS", ["head.dense.weight", ...classifier])).toEqual(["head"]);
+  });
+});
