@@ -72,6 +72,8 @@ export interface LanguageModelOptions {
 /** Next-token prediction, in two steps: with a large vocabulary V, logits need not be there for all tokens
  * at once. */
 export class LanguageModel extends Module implements Model {
+  /** V */
+  readonly vocabSize: number;
   readonly #typeName: string;
   readonly #bare: string;
   readonly #head: string;
@@ -84,6 +86,7 @@ export class LanguageModel extends Module implements Model {
     if (tied) projection.weight = tied;
     const parts = partsOf(bare, { [head]: projection });
     for (const [name, part] of Object.entries(parts)) this.setChild(name, part);
+    this.vocabSize = vocabSize;
     this.#typeName = typeName;
     this.#bare = bare.name;
     this.#head = head;
