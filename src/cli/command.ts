@@ -60,6 +60,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/sweep.ts")).sweep,
   },
   {
+    name: "merge",
+    summary: "write a model with an adapter merged into its weights",
+    load: async () => (await import("./commands/merge.ts")).merge,
+  },
+  {
     name: "inspect",
     summary: "show a model's modules and parameters, and what an adapter changes",
     load: async () => (await import("./commands/inspect.ts")).inspect,

@@ -1,0 +1,165 @@
+/** @file lowrank merge: a full model directory with the adapter merged into the weights. */
+import { join } from "node:path";
+import { z } from "zod";
+import { createOutputDirectory, readJson } from "../../io/files.ts";
+import { applyLora } from "../../lora/apply.ts";
+import type { LoraConfig } from "../../lora/config.ts";
+import {
+  loadAdapterWeights,
+  openAdapter,
+  readAdapterConfig,
+  unknownKeysWarning,
+} from "../../lora/peft-format.ts";
+import {
+  baseTensors,
+  MERGE_DTYPES,
+  saveMergedModel,
+  type SavedModel,
+} from "../../lora/save-merged.ts";
+import { AutoModel, familyOf } from "../../models/auto.ts";
+import type { TaskType } from "../../models/family.ts";
+import { findBaseModel, readManifest } from "../../train/manifest.ts";
+import { defineCommand } from "../command.ts";
+import { alignRows, formatBytes, formatCount, note, print, printJson } from "../terminal.ts";
+
+/** Decimal, as Hugging Face counts. */
+const UNITS: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
+const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)$/i;
+
+const schema = z.strictObject({
+  adapter: z.string().min(1).describe("Directory of the adapter"),
+  output: z.string().min(1).describe("Directory to write the merged model to"),
+  model: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Directory of the base model; default: the one that the adapter names"),
+  dtype: z
+    .enum(MERGE_DTYPES)
+    .default("auto")
+    .describe("Data type of the weights; auto: each as it is stored in the base model"),
+  maxShardSize: z
+    .string()
+    .regex(SIZE)
+    .default("5GB")
+    .describe("Largest file of weights, e.g. 500MB; larger models get several and an index"),
+  safe: z.boolean().default(false).describe("Refuse merged weights that are not finite"),
+  overwrite: z.boolean().default(false).describe("Replace an output directory that exists"),
+  json: z.boolean().default(false).describe("Print the result as one JSON document"),
+});
+
+export const merge = defineCommand({
+  description:
+    "Merge an adapter into its base model and write the result as a model directory that needs no adapter: for " +
+    "transformers, vLLM, llama.cpp and all else that reads Hugging Face's format. Takes the memory of the largest " +
+    "weight, not of the model.",
+  schema,
+  placeholders: { adapter: "dir", output: "dir", model: "dir", maxShardSize: "size" },
+  examples: [
+    "lowrank merge --adapter reviews-adapter --output reviews-model",
+    "lowrank merge --adapter reviews-adapter --output reviews-model --dtype bf16 --max-shard-size 2GB --safe",
+  ],
+  async run({ adapter, output: target, model, overwrite, json, ...options }) {
+    const output = await createOutputDirectory(target, { overwrite });
+    try {
+      const { saved, base } = await mergeInto(output.path, adapter, model, options);
+      await output.commit();
+      const { files, sizeBytes, changed, untied } = saved;
+      if (json) {
+        printJson({ adapter, model: base, output: target, files, sizeBytes, changed, untied });
+      } else {
+        print(report(target, base, saved));
+      }
+    } catch (error) {
+      await output.discard();
+      throw error;
+    }
+  },
+});
+
+interface Options {
+  readonly dtype: (typeof MERGE_DTYPES)[number];
+  readonly maxShardSize: string;
+  readonly safe: boolean;
+}
+
+async function mergeInto(
+  path: string,
+  directory: string,
+  asked: string | undefined,
+  { dtype, maxShardSize, safe }: Options,
+): Promise<{ saved: SavedModel; base: string }> {
+  const adapter = await readAdapterConfig(directory);
+  const { lora } = adapter;
+  const warning = unknownKeysWarning(adapter, join(directory, "adapter_config.json"));
+  if (warning !== undefined) note(`warning: ${warning}`);
+  const manifest = await readManifest(directory);
+  const base = findBaseModel(directory, { asked, manifest, fromConfig: adapter.baseModel });
+  const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
+  const pretrained = await AutoModel.fromPretrained(base, {
+    task: lora.taskType ?? (await taskOf(base)),
+    config,
+  });
+  const before = baseTensors(pretrained);
+  applyLora(pretrained.model, lora, pretrained.family);
+  await loadAdapterWeights(directory, pretrained.model, lora);
+  const saved = await saveMergedModel(path, pretrained, before, {
+    dtype,
+    maxShardBytes: bytesOf(maxShardSize),
+    safe,
+    config,
+    tokenizer: directory,
+  });
+  return { saved, base };
+}
+
+function bytesOf(size: string): number {
+  const [, number = "", unit = ""] = SIZE.exec(size) ?? [];
+  return Math.max(1, Number(number) * (UNITS[unit.toUpperCase()] ?? 1));
+}
+
+/** The number of labels of an adapter from elsewhere, by its head. */
+async function headConfig(
+  directory: string,
+  { taskType }: LoraConfig,
+): Promise<Record<string, unknown>> {
+  if (taskType !== "SEQ_CLS" && taskType !== "TOKEN_CLS") return {};
+  const { tensors } = await openAdapter(directory);
+  const head = [...tensors].find(([name]) =>
+    /\.(?:score|classifier)(?:\.out_proj)?\.weight$/.test(name),
+  );
+  return head ? { num_labels: head[1].shape[0] } : {};
+}
+
+/** The task of an adapter that names none: what the base model is for. */
+async function taskOf(directory: string): Promise<TaskType> {
+  const file = join(directory, "config.json");
+  const config = (await readJson(file, "model's configuration")) as Record<string, unknown>;
+  const { models } = familyOf(config, file);
+  const architecture = String([config["architectures"]].flat()[0] ?? "");
+  if (architecture.endsWith("ForSequenceClassification")) return "SEQ_CLS";
+  if (architecture.endsWith("ForTokenClassification")) return "TOKEN_CLS";
+  if (architecture.endsWith("ForQuestionAnswering")) return "QUESTION_ANS";
+  return "CAUSAL_LM" in models ? "CAUSAL_LM" : "SEQ_CLS";
+}
+
+function report(output: string, base: string, saved: SavedModel): string {
+  const { files, sizeBytes, changed, untied } = saved;
+  const rows = [
+    [
+      "model",
+      `${output} (${formatBytes(sizeBytes)} in ${files.length === 1 ? "one file" : `${files.length} files`})`,
+    ],
+    ["base", base],
+    ["changed", `${formatCount(changed)} ${changed === 1 ? "tensor" : "tensors"}`],
+    ...(untied.length === 0
+      ? []
+      : [
+          [
+            "untied",
+            `${untied.join(", ")}: the base shares it with the embedding, the adapter changes one of them`,
+          ],
+        ]),
+  ];
+  return alignRows(rows);
+}
