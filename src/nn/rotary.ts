@@ -3,9 +3,10 @@
  * for longer texts as in transformers' modeling_rope_utils. Letters: R rotated width, R ≤ D. */
 import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
-import { cast, cos, mul, sin } from "../ops/elementwise.ts";
+import { cast, mul } from "../ops/elementwise.ts";
 import { reshape } from "../ops/movement.ts";
 import { rotate as rotatePairs } from "../ops/rotary.ts";
+import { cos, sin } from "../ops/trigonometry.ts";
 import { Module } from "./module.ts";
 
 /** How frequencies are made, without the width. */

@@ -29,15 +29,15 @@ const ANY = ["float32", "int32", "bool"] as const;
 
 /**
  * Operators of the WebGPU provider that lowerings use, with the types of their data. What is missing
- * matters more: FusedMatMul, LogSoftmax, everything bitwise, and all of int64 except as the result of
- * Cast (as indices for ScatterND). Measured with onnxruntime 1.30, one session for each; the provider's
+ * matters more: FusedMatMul, LogSoftmax, ArgMax on what Cast would narrow, everything bitwise, and all of
+ * int64 except as the result of Cast (as indices for ScatterND); SimplifiedLayerNormalization is there, but
+ * its second output, which gradients need, is wrong; Sin and Cos are not accurate (ops/trigonometry.ts). Measured with onnxruntime 1.30, one session for each; the provider's
  * option `enableInt64` does not reach it through onnxruntime-node.
  */
 const WEBGPU: Readonly<Record<string, readonly DType[]>> = {
   Add: NUMBER,
   Cast: ANY,
   Concat: NUMBER,
-  Cos: FLOAT,
   Div: NUMBER,
   Equal: NUMBER,
   Erf: FLOAT,
@@ -66,7 +66,6 @@ const WEBGPU: Readonly<Record<string, readonly DType[]>> = {
   Reshape: ANY,
   ScatterND: NUMBER,
   Sigmoid: FLOAT,
-  Sin: FLOAT,
   Slice: FLOAT,
   Softmax: FLOAT,
   Split: NUMBER,
@@ -79,6 +78,7 @@ const WEBGPU: Readonly<Record<string, readonly DType[]>> = {
   Where: ANY,
   "com.microsoft.FastGelu": FLOAT,
   "com.microsoft.Gelu": FLOAT,
+  "com.microsoft.QuickGelu": FLOAT,
 };
 
 /** The CPU provider has every operator that lowerings use, and CUDA's documentation lists them all;

@@ -8,6 +8,7 @@ import * as random from "./random.ts";
 import * as reduce from "./reduce.ts";
 import * as rmsNorm from "./rms-norm.ts";
 import * as rotary from "./rotary.ts";
+import * as trigonometry from "./trigonometry.ts";
 import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
 
 type DefinedOp = PrimitiveOp<any> | CompositeOp<any>;
@@ -26,4 +27,5 @@ export const ALL_OPS: readonly DefinedOp[] = [
   functional,
   rmsNorm,
   rotary,
+  trigonometry,
 ].flatMap(opsOf);

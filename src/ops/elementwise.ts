@@ -90,16 +90,6 @@ export const erfOp = unary("erf", {
   opType: "Erf",
   vjp: (g, x) => mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))),
 });
-export const sinOp = unary("sin", {
-  opType: "Sin",
-  vjp: (g, x) => mul(g, cos(x)),
-  scalar: Math.sin,
-});
-export const cosOp = unary("cos", {
-  opType: "Cos",
-  vjp: (g, x) => neg(mul(g, sin(x))),
-  scalar: Math.cos,
-});
 /** max(x, 0); the derivative at 0 is 0, as in PyTorch. */
 export const reluOp = unary("relu", {
   opType: "Relu",
@@ -116,8 +106,6 @@ export const reciprocal = (x: Tensor): Tensor => applyOne(reciprocalOp, [x], NON
 export const tanh = (x: Tensor): Tensor => applyOne(tanhOp, [x], NONE);
 export const sigmoid = (x: Tensor): Tensor => applyOne(sigmoidOp, [x], NONE);
 export const erf = (x: Tensor): Tensor => applyOne(erfOp, [x], NONE);
-export const sin = (x: Tensor): Tensor => applyOne(sinOp, [x], NONE);
-export const cos = (x: Tensor): Tensor => applyOne(cosOp, [x], NONE);
 export const relu = (x: Tensor): Tensor => applyOne(reluOp, [x], NONE);
 
 // ---------------------------------------------------------------- binary

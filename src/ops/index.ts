@@ -7,7 +7,6 @@ export type { Shape } from "../graph/shape.ts";
 export {
   add,
   cast,
-  cos,
   div,
   equal,
   erf,
@@ -23,7 +22,6 @@ export {
   reciprocal,
   relu,
   sigmoid,
-  sin,
   sqrt,
   stopGradient,
   sub,
@@ -50,3 +48,4 @@ export { dropout, type DropoutOptions } from "./random.ts";
 export { max, mean, sum, type ReduceOptions } from "./reduce.ts";
 export { rmsNorm } from "./rms-norm.ts";
 export { rotate } from "./rotary.ts";
+export { cos, sin } from "./trigonometry.ts";

@@ -1,4 +1,4 @@
-/** @file The WebGPU provider against the CPU: every op, and adapters and training runs of GPT-2 and BERT.
+/** @file The WebGPU provider against the CPU: every op, and adapters and training runs of GPT-2, BERT and LLaMA.
  * The engine refuses whatever would fall back to the CPU, so that passing means running on WebGPU. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -24,8 +24,6 @@ const FIXTURES = join(import.meta.dirname, "../../../shared/conformance");
 const TIMEOUT_MS = 240_000;
 /** A few roundings on values of order 1. */
 const TOLERANCE = 1e-5;
-/** WGSL promises 2⁻¹¹ for sin and cos. */
-const TRIGONOMETRIC_TOLERANCE = 2 ** -11;
 
 const started = await startWebgpu();
 const reason = typeof started === "string" ? started : undefined;
@@ -53,10 +51,9 @@ describe.skipIf(reason !== undefined)(
           const feeds = Object.fromEntries(sample.inputs.map((x, i) => [`x${i}`, feedOf(x, i)]));
           const expected = await run(cpu, graph, feeds);
           const actual = await run(gpu, graph, feeds);
-          const tolerance = ["sin", "cos"].includes(op.name) ? TRIGONOMETRIC_TOLERANCE : TOLERANCE;
           for (const name of Object.keys(graph.outputs)) {
             expect(largestDifference(actual[name]!.data, expected[name]!.data)).toBeLessThan(
-              tolerance,
+              TOLERANCE,
             );
           }
         }
@@ -95,6 +92,7 @@ describe.skipIf(reason !== undefined)(
     for (const [fixture, only] of [
       ["gpt2-seq-cls", ["adapter lora", "training cosine-lora"]],
       ["bert-seq-cls", ["adapter lora", "training cosine-lora"]],
+      ["llama-seq-cls", ["adapter lora", "training clip-lora"]],
     ] as const) {
       test.skipIf(!existsSync(join(FIXTURES, fixture)))(fixture, async () => {
         const names: string[] = [];
