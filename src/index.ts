@@ -10,7 +10,12 @@ export { Predictor, type PredictorOptions } from "./train/predict.ts";
 export { trainOptionsSchema, type TrainOptions, type TrainOptionsInput } from "./train/options.ts";
 export type * from "./train/events.ts";
 export type { AnswerCandidate, AnswerPrediction } from "./tasks/question-answering.ts";
-export type { ClassificationPrediction } from "./tasks/sequence-classification.ts";
+export type { LanguagePrediction } from "./tasks/causal-lm.ts";
+export type {
+  ClassificationPrediction,
+  MultiLabelPrediction,
+  RegressionPrediction,
+} from "./tasks/sequence-classification.ts";
 export type { Input, Metrics, Task } from "./tasks/task.ts";
 export type { EntityPrediction, PredictedEntity } from "./tasks/token-classification.ts";
 

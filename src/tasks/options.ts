@@ -116,6 +116,10 @@ export const useSettings = {
     .unwrap()
     .optional()
     .describe("Tokens that neighbouring windows share; default: that of training"),
+  threshold: taskSettings.threshold
+    .unwrap()
+    .optional()
+    .describe("Lowest probability of a predicted label; default: that of training"),
 } as const;
 
 const useSchema = z.object(useSettings);

@@ -28,6 +28,7 @@ export const sequenceClassification: TaskKind = {
   type: "SEQ_CLS",
   name: "sequence-classification",
   aliases: ["text-classification"],
+  settings: ["threshold"],
 
   strata(table, options) {
     const labelColumns = findLabelColumns(table, options.labelColumn);

@@ -79,6 +79,12 @@ describe("a tiny model learns one batch", () => {
     expect(predictions.map(({ labels }) => labels.toSorted())).toEqual(
       data.map(({ labels }) => labels.toSorted()),
     );
+    const strict = await Predictor.load<MultiLabelPrediction>(output, {
+      threads: 1,
+      threshold: 0.9999,
+    });
+    expect((await strict.predict(["film"]))[0]!.labels).toEqual([]);
+    await strict.close();
   });
 
   it("of numbers", async () => {

@@ -74,10 +74,10 @@ export const predict = defineCommand({
   async run(flags) {
     const { columns, rest } = splitColumns(flags);
     const { adapter, input, json, batchSize, maxLength, model, device, threads } = rest;
-    const { nBest, nullThreshold, maxAnswerTokens, stride } = rest;
+    const { nBest, nullThreshold, maxAnswerTokens, stride, threshold } = rest;
     const fixed = await fieldValues(flags);
     checkSource(flags, fixed);
-    const settings = { nBest, nullThreshold, maxAnswerTokens, stride };
+    const settings = { nBest, nullThreshold, maxAnswerTokens, stride, threshold };
     const options = { batchSize, maxLength, model, device, threads, ...settings };
     const predictor = await Predictor.load<unknown>(adapter, options);
     try {
