@@ -31,7 +31,7 @@ export const taskSettings = {
     .enum(PROBLEM_CHOICES)
     .default("auto")
     .describe(
-      "What sequence classification predicts: one label, several or a number; auto: by the labels",
+      "What sequence classification predicts: single (one label), multi (several) or regression (a number); auto: by the labels",
     ),
   labelSeparator: z
     .string()

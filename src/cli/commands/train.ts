@@ -65,6 +65,7 @@ export const train = defineCommand({
     rankPattern: "name=rank",
     alphaPattern: "name=alpha",
     initLoraWeights: "kind",
+    problemType: "kind",
   },
   aliases: {
     lr: "learningRate",
