@@ -22,6 +22,7 @@ export {
 } from "./layers.ts";
 export { type InitialFactors } from "./initial.ts";
 export { LinearWithLoRA, LoRALayer, replaceLinearWithLora } from "./lecture.ts";
+export { loraPlusRules, type LoraPlusOptions, type ParameterRule } from "./lora-plus.ts";
 export { mergeAdapter, mergedWeights, type Merge, type MergeOptions } from "./merge.ts";
 export {
   adapterParameters,
@@ -33,5 +34,11 @@ export {
   type AdapterConfig,
   type SaveAdapterOptions,
 } from "./peft-format.ts";
+export {
+  baseTensors,
+  saveMergedModel,
+  type SavedModel,
+  type SaveMergedOptions,
+} from "./save-merged.ts";
 export { savePlainAdapter } from "./plain.ts";
 export { TrainableTokens } from "./tokens.ts";

@@ -102,8 +102,8 @@ class Loop {
   }
 
   async run(): Promise<Omit<TrainResult, "output">> {
-    const { engine, model } = this.#context;
-    const untrained = await takeSnapshot(engine, model);
+    const { engine, stepper } = this.#context;
+    const untrained = await takeSnapshot(engine, stepper.buckets);
     let reason: TrainResult["reason"];
     try {
       reason = await this.#epochs();
@@ -224,7 +224,7 @@ class Loop {
   }
 
   async #evaluate(): Promise<void> {
-    const { engine, model, evaluator, validation, emit, options, task } = this.#context;
+    const { engine, stepper, evaluator, validation, emit, options, task } = this.#context;
     const started = performance.now();
     const step = this.#step;
     const metrics = await evaluator.evaluate(validation, (done, total) =>
@@ -235,7 +235,7 @@ class Loop {
     const name = options.bestMetric ?? task.bestMetric;
     const isLower = name === "loss" || (task.lowerIsBetter?.includes(name) ?? false);
     const isBest = isBetter(metrics, this.#best?.metrics, name, isLower);
-    if (isBest) this.#best = { step, metrics, values: await takeSnapshot(engine, model) };
+    if (isBest) this.#best = { step, metrics, values: await takeSnapshot(engine, stepper.buckets) };
     this.#sinceBest = isBest ? 0 : this.#sinceBest + 1;
     const elapsedMs = performance.now() - started;
     this.#evaluationMs += elapsedMs;
@@ -245,8 +245,8 @@ class Loop {
 
   /** The adapter as it is now. */
   async #current(): Promise<Kept> {
-    const { engine, model } = this.#context;
-    const values = await takeSnapshot(engine, model);
+    const { engine, stepper } = this.#context;
+    const values = await takeSnapshot(engine, stepper.buckets);
     if (!allFinite(values)) throw this.#diverged("the adapter has values that are no numbers");
     return { step: this.#step, values };
   }

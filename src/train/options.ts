@@ -42,8 +42,14 @@ const loraOptions = {
   useRslora: lora.useRslora.describe("Scale adapters by alpha / sqrt(rank)"),
   useDora: lora.useDora.describe("Weight-decomposed LoRA (DoRA)"),
   initLoraWeights: lora.initLoraWeights.describe(
-    'Initial adapters: true (kaiming-uniform A, B = 0), "gaussian", or false (both random)',
+    'Initial adapters: true (kaiming-uniform A, B = 0), "gaussian", "pissa", "pissa_niter_4" or "olora" (parts of the weights), or false (both random)',
   ),
+  trainableTokenIndices: z
+    .array(z.number().int().min(0))
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("Tokens whose rows of the input embedding are trained as well, by their numbers"),
 } as const;
 
 /** All options; keys are the command line's flags in camelCase. */
@@ -97,6 +103,16 @@ export const trainOptionsSchema = z.strictObject({
     .optional()
     .describe("Steps in which the learning rate rises; default: by the ratio"),
   warmupRatio: ratio.default(0.05).describe("The same as a share of all steps"),
+  loraPlusLrRatio: z
+    .number()
+    .positive()
+    .optional()
+    .describe("Learning rate of the adapters' B over that of A (LoRA+); default: the same"),
+  loraPlusLrEmbedding: z
+    .number()
+    .positive()
+    .default(1e-6)
+    .describe("With LoRA+, learning rate of adapted embeddings"),
   weightDecay: z.number().min(0).default(0).describe("Decoupled weight decay of AdamW"),
   maxGradNorm: z
     .number()

@@ -5,6 +5,8 @@ import { LowrankError } from "../errors.ts";
 import { readJson, type OutputDirectory } from "../io/files.ts";
 import { applyLora } from "../lora/apply.ts";
 import type { LoraConfig } from "../lora/config.ts";
+import { loraPlusRules } from "../lora/lora-plus.ts";
+import type { Module } from "../nn/module.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { findTask } from "../tasks/registry.ts";
@@ -94,6 +96,7 @@ export async function startEngine(
   hooks: Hooks = {},
 ): Promise<{ engine: Engine; stepper: Stepper }> {
   const { device, threads, weightDecay, maxGradNorm, seed } = options;
+  const rules = loraPlus(base.model, options);
   const engine = await Engine.start({ device, threads });
   try {
     const stepper = await Stepper.create(engine, base.model, {
@@ -101,6 +104,7 @@ export async function startEngine(
       weightDecay,
       ...(maxGradNorm === 0 ? {} : { maxGradNorm }),
       seed,
+      ...(rules ? { rules } : {}),
       ...hooks,
     });
     return { engine, stepper };
@@ -108,4 +112,13 @@ export async function startEngine(
     await engine.close();
     throw error;
   }
+}
+
+function loraPlus(
+  model: Module,
+  options: TrainOptions,
+): ReturnType<typeof loraPlusRules> | undefined {
+  const { loraPlusLrRatio: ratio, loraPlusLrEmbedding, learningRate } = options;
+  if (ratio === undefined) return undefined;
+  return loraPlusRules(model, { ratio, embeddingRatio: loraPlusLrEmbedding / learningRate });
 }

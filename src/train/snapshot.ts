@@ -1,16 +1,15 @@
 /** @file Copies of everything that training changes, to go back to the best adapter. */
-import type { Module } from "../nn/module.ts";
 import { findNonFinite } from "../io/float16.ts";
 import type { Engine } from "../runtime/engine.ts";
-import { makeBuckets } from "./trainable.ts";
+import type { Bucket } from "./trainable.ts";
 
 /** Values of the trainable parameters by bucket. */
 export type Snapshot = ReadonlyMap<string, Float32Array>;
 
 /** Copy the current values out of the engine. */
-export async function takeSnapshot(engine: Engine, model: Module): Promise<Snapshot> {
+export async function takeSnapshot(engine: Engine, buckets: readonly Bucket[]): Promise<Snapshot> {
   const values = new Map<string, Float32Array>();
-  for (const { names } of makeBuckets(model)) {
+  for (const { names } of buckets) {
     values.set(names.parameter, (await engine.get(names.parameter)).data as Float32Array);
   }
   return values;

@@ -87,13 +87,15 @@ export function buildStep(
         ? vectors
         : clipByGlobalNorm(vectors, norm, options.maxGradNorm);
     const scalars = optimizerScalars();
-    for (const [index, { names, length }] of buckets.entries()) {
+    for (const [index, { names, length, rate, decays }] of buckets.entries()) {
       const state = {
         parameter: input(names.parameter, "float32", [length]),
         firstMoment: input(names.firstMoment, "float32", [length]),
         secondMoment: input(names.secondMoment, "float32", [length]),
       };
-      const next = adamw(state, clipped[index]!, scalars, options);
+      const learningRate = rate === 1 ? scalars.learningRate : mul(scalars.learningRate, rate);
+      const own = decays ? options : { ...options, weightDecay: 0 };
+      const next = adamw(state, clipped[index]!, { ...scalars, learningRate }, own);
       for (const key of ["parameter", "firstMoment", "secondMoment"] as const) {
         update(names[key], next[key]);
       }

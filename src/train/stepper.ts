@@ -2,9 +2,11 @@
  * of the steps. The model's parameters and the optimizer state live in the engine. */
 import type { Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/node.ts";
+import type { ParameterRule } from "../lora/lora-plus.ts";
 import { loadParameters } from "../nn/bind.ts";
 import { RANDOM_KEY } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
+import type { Parameter } from "../nn/parameter.ts";
 import { fromArray } from "../nn/init.ts";
 import { LowrankError } from "../errors.ts";
 import { biasCorrections } from "../optim/adamw.ts";
@@ -37,6 +39,8 @@ export interface StepperOptions extends StepOptions, Pick<OptimizeOptions, "pass
   readonly onGraph?: (graph: Graph) => void;
   /** Of dropout and of parameters that are initialised at random. */
   readonly seed: number;
+  /** Other learning rates, or no weight decay, for some parameters. */
+  readonly rules?: ReadonlyMap<Parameter, ParameterRule>;
 }
 
 interface CompiledStep {
@@ -50,7 +54,8 @@ export class Stepper {
   readonly #engine: Engine;
   readonly #model: Module;
   readonly #options: StepperOptions;
-  readonly #buckets: readonly Bucket[];
+  /** The trainable parameters, as the engine holds them. */
+  readonly buckets: readonly Bucket[];
   readonly #compiled = new Map<string, Promise<CompiledStep>>();
   #microBatchCount = 0;
   /** Made once: later programs find gradients there that they add to. */
@@ -65,12 +70,12 @@ export class Stepper {
     this.#engine = engine;
     this.#model = model;
     this.#options = options;
-    this.#buckets = buckets;
+    this.buckets = buckets;
   }
 
   /** Load a model's parameters into an engine and prepare to train those that require gradients. */
   static async create(engine: Engine, model: Module, options: StepperOptions): Promise<Stepper> {
-    const buckets = makeBuckets(model);
+    const buckets = makeBuckets(model, options.rules);
     if (buckets.length === 0) {
       throw new LowrankError(
         "training",
@@ -122,7 +127,7 @@ export class Stepper {
 
   /** Copy what has been trained back into the model's parameters. */
   async synchronize(): Promise<void> {
-    for (const { members } of this.#buckets) {
+    for (const { members } of this.buckets) {
       for (const { name, parameter } of members)
         parameter.values = fromArray(await this.values(name));
     }
@@ -154,7 +159,7 @@ export class Stepper {
     const optimize = passes ? { passes } : {};
     const { graph, updates } = buildStep(
       this.#model,
-      this.#buckets,
+      this.buckets,
       batch.lossSum(),
       kind,
       this.#options,
@@ -172,7 +177,7 @@ export class Stepper {
 
   /** The vectors that hold gradients between micro-batches. */
   async #prepareGradients(): Promise<void> {
-    for (const { names, length } of this.#buckets) {
+    for (const { names, length } of this.buckets) {
       const data = new Float32Array(length);
       await this.#engine.put(names.gradient, { dtype: "float32", shape: [length], data });
     }

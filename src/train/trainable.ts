@@ -3,6 +3,7 @@
  * bucket of its own. */
 import type { Tensor } from "../graph/node.ts";
 import { sizeOf } from "../graph/shape.ts";
+import type { ParameterRule } from "../lora/lora-plus.ts";
 import { parameterValues } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
@@ -19,7 +20,9 @@ export interface Member {
   readonly offset: number;
 }
 
-export interface Bucket {
+const USUAL_RULE: ParameterRule = { rate: 1, decays: true };
+
+export interface Bucket extends ParameterRule {
   /** Names of its vectors in the engine's store. */
   readonly names: BucketNames;
   readonly members: readonly Member[];
@@ -33,24 +36,28 @@ export interface BucketNames {
   readonly gradient: string;
 }
 
-/** Distribute a model's trainable parameters, in their order. */
-export function makeBuckets(model: Module): Bucket[] {
-  const buckets: Bucket[] = [];
-  let members: Member[] = [];
-  let length = 0;
-  const close = (): void => {
-    if (members.length > 0) buckets.push({ names: bucketNames(buckets.length), members, length });
-    members = [];
-    length = 0;
-  };
+/** Distribute a model's trainable parameters, in their order; those in a bucket have the same rule. */
+export function makeBuckets(
+  model: Module,
+  rules: ReadonlyMap<Parameter, ParameterRule> = new Map(),
+): Bucket[] {
+  const buckets: (Bucket & { members: Member[]; length: number })[] = [];
+  /** The bucket that is being filled, by rule. */
+  const open = new Map<string, (typeof buckets)[number]>();
   for (const [name, parameter] of model.namedParameters()) {
     if (!parameter.requiresGrad) continue;
+    const { rate, decays } = rules.get(parameter) ?? USUAL_RULE;
+    const key = `${rate} ${decays}`;
     const size = sizeOf(parameter.shape);
-    if (length + size > BUCKET_ELEMENTS) close();
-    members.push({ name, parameter, offset: length });
-    length += size;
+    let bucket = open.get(key);
+    if (!bucket || bucket.length + size > BUCKET_ELEMENTS) {
+      bucket = { names: bucketNames(buckets.length), members: [], length: 0, rate, decays };
+      buckets.push(bucket);
+      open.set(key, bucket);
+    }
+    bucket.members.push({ name, parameter, offset: bucket.length });
+    bucket.length += size;
   }
-  close();
   return buckets;
 }
 
