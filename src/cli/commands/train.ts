@@ -88,8 +88,8 @@ export const train = defineCommand({
     ),
     Task: Object.keys(taskSettings),
     Columns: Object.keys(columnOptions),
-    Training: words(`epochs steps batchSize gradientAccumulation learningRate schedule warmupSteps
-      warmupRatio weightDecay maxGradNorm evalEvery bestMetric earlyStopping dropout seed`),
+    Training: words(`epochs steps batchSize gradientAccumulation learningRate loraPlusLrRatio
+      loraPlusLrEmbedding schedule warmupSteps warmupRatio weightDecay maxGradNorm evalEvery bestMetric earlyStopping dropout seed`),
     Adapter: Object.keys(loraConfigSchema.shape),
   },
   missing: {
