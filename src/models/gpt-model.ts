@@ -12,7 +12,8 @@ import { ones, zeros, type Values } from "../nn/init.ts";
 import { Module, Sequential, type Layer } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
 import { add } from "../ops/elementwise.ts";
-import { gelu, layerNorm } from "../ops/functional.ts";
+import { gelu } from "../ops/activations.ts";
+import { layerNorm } from "../ops/functional.ts";
 import { positions } from "./embeddings.ts";
 
 export interface GPTConfig {

@@ -1,4 +1,5 @@
 /** @file Every op, for the generic tests and the documentation. */
+import * as activations from "./activations.ts";
 import * as elementwise from "./elementwise.ts";
 import * as functional from "./functional.ts";
 import * as indexing from "./indexing.ts";
@@ -25,6 +26,7 @@ export const ALL_OPS: readonly DefinedOp[] = [
   indexing,
   random,
   functional,
+  activations,
   rmsNorm,
   rotary,
   trigonometry,

@@ -4,6 +4,7 @@ export type { DType, TypedArray } from "../graph/dtype.ts";
 export { constant, input, scalar } from "../graph/leaves.ts";
 export type { Tensor } from "../graph/node.ts";
 export type { Shape } from "../graph/shape.ts";
+export { gelu, silu } from "./activations.ts";
 export {
   add,
   cast,
@@ -32,12 +33,10 @@ export {
 export {
   binaryCrossEntropySum,
   crossEntropySum,
-  gelu,
   IGNORED_LABEL,
   layerNorm,
   linear,
   logSoftmax,
-  silu,
   softmax,
   squaredErrorSum,
 } from "./functional.ts";
