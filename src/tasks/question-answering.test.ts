@@ -351,8 +351,15 @@ describe("predictions", () => {
     expect(nothing).toEqual({ answer: "", score: 0, start: 0, end: 0, noAnswer: true });
   });
 
-  it("list the best candidates on request, no answer among them", () => {
+  it("list the best candidates on request, no answer among them, the predicted one first", () => {
     const several = questionAnswering.restore({ ...task.state, nBest: 2 }, "lowrank.json");
+    const lenient = questionAnswering.restore(
+      { ...task.state, nBest: 2, nullThreshold: 9 },
+      "lowrank.json",
+    );
+    const [unlikely] = predict(inputs, [[0, 12, 12, 2]], { nullLogit: 3, using: lenient });
+    expect(unlikely!.nBest).toMatchObject([{ answer: "Norway" }, { answer: "" }]);
+    expect(unlikely!.nBest![0]!.score).toBeLessThan(unlikely!.nBest![1]!.score);
     const [answer] = predict(inputs, [[0, 12, 12, 4]], { nullLogit: 3, using: several });
     expect(answer!.nBest).toMatchObject([{ answer: "Norway" }, { answer: "" }]);
     expect(answer!.score).toBe(answer!.nBest![0]!.score);

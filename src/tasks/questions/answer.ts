@@ -19,7 +19,7 @@ export interface AnswerPrediction extends AnswerCandidate {
   readonly noAnswer?: boolean;
   /** The logits for no answer minus those of the best answer: above the null threshold there is none. */
   readonly nullDifference?: number;
-  /** The best candidates, no answer among them, where more than one is asked for. */
+  /** The answer itself and the next best candidates, where more than one is asked for. */
   readonly nBest?: readonly AnswerCandidate[];
 }
 
@@ -85,12 +85,14 @@ export function predictionOf(
   }));
   const chosen = verdict.ranked.findIndex((candidate) => candidate.span === span);
   const { nullDifference, best } = verdict;
+  const others = candidates.filter((_, index) => index !== chosen);
+  const first = candidates[chosen] ?? { answer: "", score: 0, start: 0, end: 0 };
   const knowsNone = nullThreshold !== undefined || !best;
   return {
-    ...(candidates[chosen] ?? { answer: "", score: 0, start: 0, end: 0 }),
+    ...first,
     ...(knowsNone ? { noAnswer: !span } : {}),
     ...(knowsNone && best ? { nullDifference } : {}),
-    ...(nBest > 1 ? { nBest: candidates.slice(0, nBest) } : {}),
+    ...(nBest > 1 ? { nBest: [first, ...others].slice(0, nBest) } : {}),
   };
 }
 
