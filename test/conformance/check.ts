@@ -2,19 +2,23 @@
 import { join } from "node:path";
 import { grad } from "../../src/autodiff/grad.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import { float32ToBF16, float32ToF16 } from "../../src/io/safetensors.ts";
 import type { Tensor } from "../../src/graph/node.ts";
 import { applyLora, loraLayers } from "../../src/lora/apply.ts";
 import {
   adapterParameters,
   loadAdapterWeights,
+  parseAdapterConfig,
   readAdapterConfig,
 } from "../../src/lora/peft-format.ts";
-import { mergedWeights } from "../../src/lora/merge.ts";
+import { mergedWeights, readerOf } from "../../src/lora/merge.ts";
+import { mergedTensors, mergedValues, untiedTensors } from "../../src/lora/merged-tensors.ts";
 import { AutoModel, FAMILIES, type PretrainedModel } from "../../src/models/auto.ts";
 import type { Model } from "../../src/models/family.ts";
 import { modelInputs } from "../../src/models/inputs.ts";
 import { bindParameters, loadParameters } from "../../src/nn/bind.ts";
 import { countParameters } from "../../src/nn/module.ts";
+import type { Parameter } from "../../src/nn/parameter.ts";
 import { deadRows } from "../../src/passes/dead-rows.ts";
 import { PASSES, type PassName } from "../../src/passes/optimize.ts";
 import { compile } from "../../src/runtime/compile.ts";
@@ -131,6 +135,13 @@ async function loadAdapter(fixture: Fixture, base: PretrainedModel, directory: s
   return lora;
 }
 
+/** An adapter at its start, where that is a part of the base's weights. */
+function initialAdapter(base: PretrainedModel, config: unknown, label: string) {
+  const { lora } = parseAdapterConfig(config, label);
+  applyLora(base.model, lora, base.family);
+  return lora;
+}
+
 // ---------------------------------------------------------------- one forward pass
 
 interface Case {
@@ -212,13 +223,12 @@ async function* checkAdapter(
 ): AsyncGenerator<Check> {
   const golden = fixture.golden.adapters[adapter];
   const label = `${fixture.name} adapter ${adapter}`;
-  if (!golden.directory) {
-    yield { name: label, skipped: "this initialization is not implemented yet" };
-    return;
-  }
-  const base = await loadBase(fixture);
-  const lora = await loadAdapter(fixture, base, join(fixture.directory, golden.directory));
   const { engine } = options;
+  const base = await loadBase(fixture);
+  const before = base.model.namedParameters();
+  const lora = golden.directory
+    ? await loadAdapter(fixture, base, join(fixture.directory, golden.directory))
+    : initialAdapter(base, golden.config, label);
 
   const scales = Object.fromEntries(
     [...loraLayers(base.model)].map(([path, layer]) => [path, layer.scale]),
@@ -235,15 +245,24 @@ async function* checkAdapter(
     deviation: exactly(counted === golden.trainable_parameters),
   };
 
-  for (const caseName of Object.keys(golden.evaluation)) {
+  const evaluation = golden.directory ? "evaluation" : "evaluation_at_initialization";
+  for (const caseName of Object.keys(golden[evaluation])) {
     yield* checkEvaluation(
       fixture,
       base,
       options,
       label,
-      `adapters/${adapter}/evaluation`,
+      `adapters/${adapter}/${evaluation}`,
       caseName,
     );
+  }
+  if (!golden.directory) {
+    const rest = await compareAll(fixture, golden.residual_weights, async (name) => {
+      const parameter = name.replace(/\.weight$/, ".base_layer.weight");
+      return (await engine.get(parameter)).data;
+    });
+    yield { name: `${label} residual weights`, deviation: rest };
+    return;
   }
 
   const testCase = await readCase(fixture, fixture.golden.cases[golden.gradients.case]);
@@ -267,12 +286,45 @@ async function* checkAdapter(
   yield { name: `${label} gradients`, deviation: worst(deviations) };
 
   const merged = await runGraph(mergedWeights(base.model), base, {}, options);
-  const mergedDeviations: Deviation[] = [];
-  for (const [name, key] of Object.entries<string>(golden.merged.tensors)) {
-    const values = merged[name]?.data ?? (await unmergedValue(engine, base.model, name));
-    mergedDeviations.push(await compareTensor(fixture, key, values));
+  const mergedDeviation = await compareAll(
+    fixture,
+    golden.merged.tensors,
+    async (name) => merged[name]?.data ?? (await unmergedValue(engine, base.model, name)),
+  );
+  yield { name: `${label} merged weights`, deviation: mergedDeviation };
+  yield* checkMergedFiles(fixture, base, before, golden.merged, label);
+}
+
+/** What a merged model's files hold: weights rounded as the base's are stored, and the output head apart where needed. */
+async function* checkMergedFiles(
+  fixture: Fixture,
+  { model }: PretrainedModel,
+  before: ReadonlyMap<string, Parameter>,
+  golden: any,
+  label: string,
+): AsyncGenerator<Check> {
+  const tensors = mergedTensors(model);
+  const untied = untiedTensors(before, tensors).length > 0;
+  yield { name: `${label} untying`, deviation: exactly(untied === golden.requires_untying) };
+  if (!golden.stored_tensors) return;
+  const round = fixture.golden.stored_dtype === "F16" ? float32ToF16 : float32ToBF16;
+  const deviation = await compareAll(fixture, golden.stored_tensors, async (name) => {
+    const tensor = tensors.find((candidate) => candidate.name === name)!;
+    return round(await mergedValues(tensor, readerOf(model)(0)));
+  });
+  yield { name: `${label} stored weights`, deviation };
+}
+
+async function compareAll(
+  fixture: Fixture,
+  keys: Readonly<Record<string, string>>,
+  actual: (name: string) => Promise<ArrayLike<number | bigint>>,
+): Promise<Deviation> {
+  const deviations: Deviation[] = [];
+  for (const [name, key] of Object.entries(keys)) {
+    deviations.push(await compareTensor(fixture, key, await actual(name)));
   }
-  yield { name: `${label} merged weights`, deviation: worst(mergedDeviations) };
+  return worst(deviations);
 }
 
 /** A tensor that merging takes over as it is: a saved module's, a trained bias, or the output head that
@@ -307,12 +359,10 @@ async function* checkTraining(
 ): AsyncGenerator<Check> {
   const golden = fixture.golden.training[run];
   const label = `${fixture.name} training ${run}`;
-  if (!golden.final) {
-    yield { name: label, skipped: "this initialization is not implemented yet" };
-    return;
-  }
   const base = await loadBase(fixture);
-  const lora = await loadAdapter(fixture, base, join(fixture.directory, golden.start));
+  const lora = golden.final
+    ? await loadAdapter(fixture, base, join(fixture.directory, golden.start))
+    : initialAdapter(base, fixture.golden.adapters[golden.adapter].config, label);
   const { optimizer } = golden;
   const stepper = await Stepper.create(options.engine, base.model, {
     betas: optimizer.betas,
@@ -339,15 +389,50 @@ async function* checkTraining(
   }
   yield { name: `${label} losses`, deviation: compareNumbers(golden.losses, losses) };
   yield { name: `${label} gradient norms`, deviation: compareNumbers(golden.grad_norms, norms) };
+  if (!golden.final) {
+    yield* checkFinalModel(fixture, base, golden, options, label);
+    return;
+  }
   const names = new Map(
     [...base.model.namedParameters()].map(([name, parameter]) => [parameter, name]),
   );
   const parameters = adapterParameters(base.model, lora);
-  const deviations: Deviation[] = [];
-  for (const [name, key] of Object.entries<string>(golden.final)) {
-    deviations.push(
-      await compareTensor(fixture, key, await stepper.values(names.get(parameters.get(name)!)!)),
+  const deviation = await compareAll(fixture, golden.final, (name) =>
+    stepper.values(names.get(parameters.get(name)!)!),
+  );
+  yield { name: `${label} final tensors`, deviation };
+}
+
+/** A run whose A and B are determined up to their signs: what they make of the model, trained here and read from the
+ * fixture. */
+async function* checkFinalModel(
+  fixture: Fixture,
+  trained: PretrainedModel,
+  golden: any,
+  options: CheckOptions,
+  label: string,
+): AsyncGenerator<Check> {
+  const testCase = await readCase(fixture, fixture.golden.cases["right_padded"]);
+  const check = async function* (base: PretrainedModel, name: string): AsyncGenerator<Check> {
+    const { outputs } = forward(fixture, base, testCase, options);
+    const results = await runGraph({ outputs }, base, testCase.feeds, options);
+    const merged = await runGraph(mergedWeights(base.model), base, {}, options);
+    const byOutput = await compareAll(
+      fixture,
+      golden.final_outputs,
+      async (output) => results[output]!.data,
     );
-  }
-  yield { name: `${label} final tensors`, deviation: worst(deviations) };
+    yield { name: `${name} outputs`, deviation: byOutput };
+    const byWeight = await compareAll(
+      fixture,
+      golden.final_merged,
+      async (weight) => merged[weight]!.data,
+    );
+    yield { name: `${name} merged weights`, deviation: byWeight };
+  };
+  yield* check(trained, `${label} final`);
+  const loaded = await loadBase(fixture);
+  await loadAdapter(fixture, loaded, join(fixture.directory, golden.final_adapter));
+  await loadParameters(options.engine, loaded.model, { seed: 0 });
+  yield* check(loaded, `${label} stored final`);
 }

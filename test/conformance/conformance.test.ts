@@ -51,18 +51,6 @@ function failures(checks: readonly Check[]): string[] {
     );
 }
 
-/** Parts of a fixture that nothing computes yet, so that they show as skipped. */
-function missingParts({ adapters, training }: any): string[] {
-  if (adapters === undefined) return []; // the lecture's fixture, which is of another form
-  return [...lacking("adapter", adapters, "directory"), ...lacking("training", training, "final")];
-}
-
-function lacking(kind: string, entries: object, field: string): string[] {
-  return Object.entries(entries).flatMap(([key, entry]) =>
-    entry[field] ? [] : [`${kind} ${key}`],
-  );
-}
-
 describe("conformance", { timeout: TIMEOUT_MS }, () => {
   test.skipIf(isPresent)("needs ../shared/conformance beside the checkout", () => {});
 
@@ -82,7 +70,6 @@ describe("conformance", { timeout: TIMEOUT_MS }, () => {
         expect(failures(await runChecks(name, options))).toEqual([]);
       });
     }
-    for (const part of missingParts(stored)) test.skip(`${name}: ${part}`, () => {});
   }
 });
 

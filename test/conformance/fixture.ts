@@ -64,6 +64,7 @@ export async function compareTensor(
 ): Promise<Deviation> {
   const rule: TensorRule = fixture.golden.tensors?.[key] ?? fixture.golden[key];
   if (rule.compare === "none") return { largest: 0, used: 0 };
+  if (rule.compare === "ulp") return compareBits(fixture, key, actual);
   const golden = (await feed(fixture, key)).data;
   const rows = rule.compare.startsWith("mask:")
     ? (await feed(fixture, rule.compare.slice("mask:".length))).data
@@ -80,6 +81,24 @@ export async function compareTensor(
   }
   return result;
 }
+
+/** Bit patterns of 16-bit floats, which may differ by one unit in the last place. */
+async function compareBits(
+  { tensors }: Fixture,
+  key: string,
+  actual: ArrayLike<number | bigint>,
+): Promise<Deviation> {
+  const golden = (await readTensor(tensors.tensors.get(key)!)) as Uint16Array;
+  const result = { largest: 0, used: 0 };
+  if (actual.length !== golden.length) return { largest: Infinity, used: Infinity };
+  for (let i = 0; i < golden.length; i++) {
+    accumulate(result, ordered(Number(actual[i])) - ordered(golden[i]!), 1);
+  }
+  return result;
+}
+
+/** A number that counts the floats of 16 bits in their order. */
+const ordered = (bits: number): number => (bits & 0x8000 ? -(bits & 0x7fff) : bits);
 
 export function compareNumber(golden: NumberObject, actual: number): Deviation {
   const result = { largest: 0, used: 0 };
