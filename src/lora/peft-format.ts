@@ -63,6 +63,14 @@ export async function openAdapter(
   return { file, tensors };
 }
 
+/** Number of outputs of the head that an adapter stores: labels of a classifier. undefined where it stores none. */
+export function headOutputs(tensors: ReadonlyMap<string, TensorInfo>): number | undefined {
+  const head = [...tensors].find(([key]) =>
+    /\.(?:score|classifier|qa_outputs)(?:\.out_proj)?\.weight$/.test(key),
+  );
+  return head?.[1].shape[0];
+}
+
 /**
  * Point the parameters of a model, to which the adapter's configuration has been applied, at the
  * adapter's tensors. Throws one LowrankError("checkpoint") with all missing and unexpected keys.

@@ -2,11 +2,11 @@
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import { readJson } from "../io/files.ts";
-import { readHeader } from "../io/safetensors.ts";
 import { applyLora } from "../lora/apply.ts";
 import {
-  ADAPTER_WEIGHTS_FILE,
+  headOutputs,
   loadAdapterWeights,
+  openAdapter,
   readAdapterConfig,
   type AdapterConfig,
 } from "../lora/peft-format.ts";
@@ -177,7 +177,6 @@ async function taskOfAdapter(
   baseDirectory: string,
   { lora }: AdapterConfig,
 ): Promise<Task> {
-  const file = join(directory, ADAPTER_WEIGHTS_FILE);
   if (lora.taskType === null) {
     throw new LowrankError(
       "config",
@@ -189,15 +188,13 @@ async function taskOfAdapter(
   const config = (await readJson(configFile, "model's configuration")) as Record<string, unknown>;
   if (kind.keepsBaseHead) return kind.fromConfig(config, 0);
   const heads = familyOf(config, configFile).headModules;
-  const { tensors } = await readHeader(file);
-  const head = [...tensors].find(([name]) =>
-    heads.some((part) => name.endsWith(`.${part}.weight`)),
-  );
-  if (!head) {
+  const { file, tensors } = await openAdapter(directory);
+  const outputs = headOutputs(tensors);
+  if (outputs === undefined) {
     throw new LowrankError(
       "checkpoint",
       `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
     );
   }
-  return kind.fromConfig(config, head[1].shape[0] ?? 0);
+  return kind.fromConfig(config, outputs);
 }

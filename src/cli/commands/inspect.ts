@@ -1,17 +1,17 @@
 /** @file lowrank inspect: a model's modules and parameters, and what an adapter changes. Reads no weights,
  * only their names and shapes. */
-import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import { openCheckpoint } from "../../io/checkpoint.ts";
-import { readHeader, type TensorInfo } from "../../io/safetensors.ts";
+import type { TensorInfo } from "../../io/safetensors.ts";
 import { applyLora, modulesToSave } from "../../lora/apply.ts";
 import { rankAndScale, type LoraConfig } from "../../lora/config.ts";
 import type { LoraLayer } from "../../lora/layers.ts";
 import {
-  ADAPTER_WEIGHTS_FILE,
+  headOutputs,
   loadAdapterWeights,
+  openAdapter,
   readAdapterConfig,
 } from "../../lora/peft-format.ts";
 import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
@@ -152,7 +152,7 @@ async function inspectAdapter(directory: string, asked: string | undefined): Pro
   const { lora, baseModel } = await readAdapterConfig(directory);
   const manifest = await readManifest(directory);
   const base = findBaseModel(directory, { asked, manifest, fromConfig: baseModel });
-  const { tensors } = await readHeader(join(directory, ADAPTER_WEIGHTS_FILE));
+  const { tensors } = await openAdapter(directory);
   const pretrained = await AutoModel.fromPretrained(base, {
     ...(lora.taskType === null ? {} : { task: lora.taskType }),
     config: manifest?.modelConfig ?? headConfig(tensors),
@@ -180,8 +180,8 @@ async function inspectAdapter(directory: string, asked: string | undefined): Pro
 
 /** The number of labels of an adapter from elsewhere, by its head. */
 function headConfig(tensors: ReadonlyMap<string, TensorInfo>): Record<string, unknown> {
-  const head = [...tensors].find(([name]) => /\.(?:score|classifier)\.weight$/.test(name));
-  return head ? { num_labels: head[1].shape[0] } : {};
+  const outputs = headOutputs(tensors);
+  return outputs === undefined ? {} : { num_labels: outputs };
 }
 
 function description(manifest: Manifest | undefined): Partial<AdapterInfo["adapter"]> {

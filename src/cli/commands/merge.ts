@@ -5,6 +5,7 @@ import { createOutputDirectory, readJson } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
 import type { LoraConfig } from "../../lora/config.ts";
 import {
+  headOutputs,
   loadAdapterWeights,
   openAdapter,
   readAdapterConfig,
@@ -124,11 +125,8 @@ async function headConfig(
   { taskType }: LoraConfig,
 ): Promise<Record<string, unknown>> {
   if (taskType !== "SEQ_CLS" && taskType !== "TOKEN_CLS") return {};
-  const { tensors } = await openAdapter(directory);
-  const head = [...tensors].find(([name]) =>
-    /\.(?:score|classifier)(?:\.out_proj)?\.weight$/.test(name),
-  );
-  return head ? { num_labels: head[1].shape[0] } : {};
+  const outputs = headOutputs((await openAdapter(directory)).tensors);
+  return outputs === undefined ? {} : { num_labels: outputs };
 }
 
 /** The task of an adapter that names none: what the base model is for. */
