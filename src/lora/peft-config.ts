@@ -72,7 +72,7 @@ export async function readAdapterConfig(directory: string): Promise<AdapterConfi
 export function parseAdapterConfig(parsed: unknown, file: string): AdapterConfig {
   const stored = withoutEmptyValues(objectOf(parsed, file));
   const init = stored["init_lora_weights"];
-  if (typeof init === "string" && init in PAST_INITIALISATIONS) {
+  if (typeof init === "string" && Object.hasOwn(PAST_INITIALISATIONS, init)) {
     stored["init_lora_weights"] = true;
     const options = PAST_INITIALISATIONS[init];
     if (options !== undefined) stored[options] = null;
@@ -84,7 +84,7 @@ export function parseAdapterConfig(parsed: unknown, file: string): AdapterConfig
     const name = camelCase(key);
     if (snakeCase(name) === key && Object.hasOwn(loraConfigSchema.shape, name))
       options[name] = value;
-    else if (!(key in UNSUPPORTED) && !INFORMATIVE.has(key)) unknownKeys.push(key);
+    else if (!Object.hasOwn(UNSUPPORTED, key) && !INFORMATIVE.has(key)) unknownKeys.push(key);
   }
   const base = stored["base_model_name_or_path"];
   return {

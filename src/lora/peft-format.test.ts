@@ -1,13 +1,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { adaptedModel, CONFIGS } from "../../test/tiny-lora.ts";
+import { adaptedModel, baseModel, CONFIGS } from "../../test/tiny-lora.ts";
+import { LowrankError } from "../errors.ts";
 import { readHeader, writeSafetensors } from "../io/safetensors.ts";
 import { modelFromConfig } from "../models/auto.ts";
 import { parameterValues } from "../nn/bind.ts";
 import { applyLora } from "./apply.ts";
 import { loraConfig } from "./config.ts";
+import { findTargets } from "./targets.ts";
 import {
   adapterParameters,
   formatAdapterConfig,
@@ -161,6 +164,29 @@ describe("PEFT's files", () => {
     );
     expect(unknownKeys).toEqual([]);
     expect(lora).toEqual(loraConfig({ r: 4, modulesToSave: ["classifier", "score"] }));
+  });
+
+  test("any JSON is a configuration or one of our errors", () => {
+    const keys =
+      "r lora_alpha target_modules rank_pattern modules_to_save bias init_lora_weights layers_to_transform " +
+      "trainable_token_indices loftq_config task_type exclude_modules toString __proto__ constructor";
+    const key = fc.constantFrom(...keys.split(" "));
+    const value = fc.oneof(fc.jsonValue(), fc.constantFrom("all-linear", "(", "toString", [], {}));
+    const configuration = fc
+      .dictionary(key, value)
+      .map((options) => Object.assign(options, { peft_type: "LORA" }));
+    fc.assert(
+      fc.property(fc.oneof(configuration, fc.jsonValue()), (stored) => {
+        try {
+          const { lora } = parseAdapterConfig(stored, "adapter_config.json");
+          findTargets(baseModel("gpt2").model, lora, { loraTargets: ["c_attn"], headModules: [] });
+          return true;
+        } catch (error) {
+          return error instanceof LowrankError;
+        }
+      }),
+      { numRuns: 300, seed: 7 },
+    );
   });
 
   test("trained rows of an embedding, and weights of the base that PEFT stores as well", async () => {
