@@ -17,7 +17,7 @@ import {
   type Matrix,
 } from "./matrix.ts";
 import { thinQr } from "./qr.ts";
-import { largestEigenPairs } from "./symmetric-eigen.ts";
+import { eigenvalues, largestEigenPairs } from "./symmetric-eigen.ts";
 
 export interface Svd {
   /** Left singular vectors as rows: [rank, m]. Zero where the singular value is. */
@@ -39,6 +39,12 @@ export function truncatedSvd(a: Matrix, rank: number): Svd {
   const images = timesTransposed(vectors, a); // row k: A·vₖ
   const { lengths } = orthogonalize(images, vectors);
   return sorted({ left: images, values: lengths, right: vectors });
+}
+
+/** All singular values of A [m, n], descending: min(m, n) of them. Those below about 1e-8 of the largest are rounding. */
+export function singularValuesOf(a: Matrix): Float64Array {
+  const squared = gram(a.rows < a.columns ? a : transposed(a));
+  return eigenvalues(squared).map((value) => Math.sqrt(Math.max(0, value)));
 }
 
 /**

@@ -35,6 +35,11 @@ export function largestEigenPairs(a: Matrix, count: number): EigenPairs {
   return { values, vectors };
 }
 
+/** All eigenvalues of a symmetric matrix, descending; what stands above the diagonal is read, and overwritten. */
+export function eigenvalues(a: Matrix): Float64Array {
+  return largestEigenvalues(reduce(a).tridiagonal, a.rows);
+}
+
 /** A = Q·T·Qᵀ. The reflectors that Q consists of take the place of the rows right of the diagonal. */
 function reduce(a: Matrix): { tridiagonal: Tridiagonal; taus: Float64Array } {
   const n = a.rows;

@@ -40,11 +40,20 @@ export async function mergeInto(
   }
 }
 
-/** ΔW / scale as left [rows, r] times right [r, columns], in the layout of the base's weight. */
-async function factors(
-  layer: LoraLayer,
-  read: ReadParameter,
-): Promise<{ left: Matrix; right: Matrix }> {
+/** A matrix [rows, columns] that is not formed: left [rows, k] times right [k, columns]. */
+export interface Product {
+  readonly left: Matrix;
+  readonly right: Matrix;
+}
+
+/** ΔW = scale·B·A of a layer without DoRA, in the layout of the base's weight. */
+export async function changeProduct(layer: LoraLayer, read: ReadParameter): Promise<Product> {
+  const { left, right } = await factors(layer, read);
+  return { left: { ...left, data: left.data.map((value) => layer.scale * value) }, right };
+}
+
+/** ΔW / scale, likewise. */
+async function factors(layer: LoraLayer, read: ReadParameter): Promise<Product> {
   const isLinear = layer instanceof LoraLinear;
   const a = await read2d(isLinear ? layer.lora_A.weight : layer.lora_embedding_A, read);
   const b = await read2d(isLinear ? layer.lora_B.weight : layer.lora_embedding_B, read);

@@ -1,7 +1,7 @@
 /** @file lowrank merge: a full model directory with the adapter merged into the weights. */
 import { join } from "node:path";
 import { z } from "zod";
-import { createOutputDirectory, readJson } from "../../io/files.ts";
+import { createOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
 import type { LoraConfig } from "../../lora/config.ts";
 import {
@@ -17,8 +17,8 @@ import {
   saveMergedModel,
   type SavedModel,
 } from "../../lora/save-merged.ts";
-import { AutoModel, familyOf } from "../../models/auto.ts";
-import type { TaskType } from "../../models/family.ts";
+import { AutoModel } from "../../models/auto.ts";
+import { taskOfModel } from "../../models/task-of.ts";
 import { findBaseModel, readManifest } from "../../train/manifest.ts";
 import { defineCommand } from "../command.ts";
 import { alignRows, formatBytes, formatCount, note, print, printJson } from "../terminal.ts";
@@ -98,7 +98,7 @@ async function mergeInto(
   const base = findBaseModel(directory, { asked, manifest, fromConfig: adapter.baseModel });
   const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
   const pretrained = await AutoModel.fromPretrained(base, {
-    task: lora.taskType ?? (await taskOf(base)),
+    task: lora.taskType ?? (await taskOfModel(base)),
     config,
   });
   const before = baseTensors(pretrained);
@@ -127,18 +127,6 @@ async function headConfig(
   if (taskType !== "SEQ_CLS" && taskType !== "TOKEN_CLS") return {};
   const outputs = headOutputs((await openAdapter(directory)).tensors);
   return outputs === undefined ? {} : { num_labels: outputs };
-}
-
-/** The task of an adapter that names none: what the base model is for. */
-async function taskOf(directory: string): Promise<TaskType> {
-  const file = join(directory, "config.json");
-  const config = (await readJson(file, "model's configuration")) as Record<string, unknown>;
-  const { models } = familyOf(config, file);
-  const architecture = String([config["architectures"]].flat()[0] ?? "");
-  if (architecture.endsWith("ForSequenceClassification")) return "SEQ_CLS";
-  if (architecture.endsWith("ForTokenClassification")) return "TOKEN_CLS";
-  if (architecture.endsWith("ForQuestionAnswering")) return "QUESTION_ANS";
-  return "CAUSAL_LM" in models ? "CAUSAL_LM" : "SEQ_CLS";
 }
 
 function report(output: string, base: string, saved: SavedModel): string {
