@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { sizeOf } from "../graph/shape.ts";
 import { writeSafetensors } from "../io/safetensors.ts";
-import { AutoModel, modelFromConfig } from "./auto.ts";
+import { printGraph } from "../graph/print.ts";
+import { AutoModel, FAMILIES, modelFromConfig } from "./auto.ts";
+import type { TaskType } from "./family.ts";
+import { modelInputs } from "./inputs.ts";
 
 const BERT = {
   model_type: "bert",
@@ -31,10 +34,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-/** Write a classifier's checkpoint with all its weights. */
-async function writeClassifier(config: Record<string, unknown>, name: string): Promise<string> {
+/** Write a model's checkpoint, a classifier's by default, with all its weights. */
+async function writeModel(
+  config: Record<string, unknown>,
+  name: string,
+  task: TaskType = "SEQ_CLS",
+): Promise<string> {
   const directory = mkdtempSync(join(root, name));
-  const tensors = [...modelFromConfig(config).model.namedParameters()].map(
+  const tensors = [...modelFromConfig(config, task).model.namedParameters()].map(
     ([parameter, { shape }]) => ({
       name: parameter,
       dtype: "F32" as const,
@@ -48,7 +55,7 @@ async function writeClassifier(config: Record<string, unknown>, name: string): P
 }
 
 it("names a head of another size, and replaces it on request", async () => {
-  const directory = await writeClassifier({ ...BERT, num_labels: 3 }, "bert");
+  const directory = await writeModel({ ...BERT, num_labels: 3 }, "bert");
   const config = { num_labels: 5 };
   await expect(AutoModel.fromPretrained(directory, { config })).rejects.toThrowError(
     [
@@ -65,14 +72,72 @@ it("names a head of another size, and replaces it on request", async () => {
 });
 
 it("does not take a checkpoint of another model for one with another head", async () => {
-  const directory = await writeClassifier({ ...BERT, num_labels: 3 }, "wide");
+  const directory = await writeModel({ ...BERT, num_labels: 3 }, "wide");
   const config = { num_labels: 5, hidden_size: 12 };
   const loading = AutoModel.fromPretrained(directory, { config, newHead: true });
   await expect(loading).rejects.toThrowError("bert.embeddings.word_embeddings.weight");
 });
 
 it("does not make up the head of a language model", async () => {
-  const directory = await writeClassifier({ ...LLAMA, tie_word_embeddings: false }, "llama");
+  const directory = await writeModel({ ...LLAMA, tie_word_embeddings: false }, "llama");
   const loading = AutoModel.fromPretrained(directory, { task: "CAUSAL_LM" });
   await expect(loading).rejects.toThrowError("lm_head.weight");
 });
+
+/** One layer of every family, which each reads its own keys. */
+const SMALL = {
+  vocab_size: 20,
+  hidden_size: 8,
+  n_embd: 8,
+  num_hidden_layers: 1,
+  n_layer: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  n_head: 2,
+  intermediate_size: 8,
+  rotary_pct: 1,
+  pad_token_id: 0,
+};
+/** DistilBERT refuses the names of others. */
+const DISTILBERT = { vocab_size: 20, dim: 8, n_layers: 1, n_heads: 2, hidden_dim: 8 };
+
+/** How often one layer of a model draws random numbers in training, as transformers' modules do, by task. */
+const DECODER = { CAUSAL_LM: 1, SEQ_CLS: 1, TOKEN_CLS: 2, QUESTION_ANS: 1 };
+const DROPOUTS: Readonly<Record<string, Partial<Record<TaskType, number>>>> = {
+  gpt2: { CAUSAL_LM: 4, SEQ_CLS: 4, TOKEN_CLS: 5, QUESTION_ANS: 4 },
+  bert: { SEQ_CLS: 5, TOKEN_CLS: 5, QUESTION_ANS: 4 },
+  distilbert: { SEQ_CLS: 4, TOKEN_CLS: 4, QUESTION_ANS: 4 },
+  roberta: { SEQ_CLS: 6, TOKEN_CLS: 5, QUESTION_ANS: 4 },
+  "xlm-roberta": { SEQ_CLS: 6, TOKEN_CLS: 5, QUESTION_ANS: 4 },
+  modernbert: { SEQ_CLS: 5, TOKEN_CLS: 5, QUESTION_ANS: 5 },
+  llama: DECODER,
+  mistral: DECODER,
+  qwen2: DECODER,
+  qwen3: DECODER,
+  gemma2: { CAUSAL_LM: 1, SEQ_CLS: 1, TOKEN_CLS: 2 },
+  gemma3_text: { CAUSAL_LM: 1, SEQ_CLS: 1 },
+  gpt_neox: { CAUSAL_LM: 4, SEQ_CLS: 4, TOKEN_CLS: 5, QUESTION_ANS: 4 },
+};
+
+/** The number of places that draw random numbers in a model's training graph. */
+async function countDropouts(directory: string, task: TaskType, dropout: number): Promise<number> {
+  const { model } = await AutoModel.fromPretrained(directory, { task, dropout });
+  const logits = (model.train() as typeof model).forward(modelInputs({ batch: 1, length: 3 }));
+  // Two vectors of random numbers make a mask.
+  return printGraph({ outputs: { logits } }).split("hashVector(").length / 2 - 0.5;
+}
+
+it.each(FAMILIES.map((family) => [family.modelType, family] as const))(
+  "one probability reaches every dropout (%s)",
+  async (modelType, { models }) => {
+    const sizes = modelType === "distilbert" ? DISTILBERT : SMALL;
+    const counts: Partial<Record<TaskType, number>> = {};
+    for (const task of Object.keys(models) as TaskType[]) {
+      const directory = await writeModel({ ...sizes, model_type: modelType }, modelType, task);
+      expect(await countDropouts(directory, task, 0)).toBe(0);
+      counts[task] = await countDropouts(directory, task, 0.3);
+    }
+    expect(counts).toEqual(DROPOUTS[modelType]);
+  },
+);

@@ -44,8 +44,8 @@ export const FAMILIES: readonly ModelFamily[] = [
   gptNeoX,
 ];
 
-/** Standard deviation of a new head's weights, transformers' `initializer_range`. */
-const HEAD_STD = 0.02;
+/** Standard deviation of new weights, transformers' `initializer_range`. */
+const NEW_STD = 0.02;
 
 export interface PretrainedModel {
   readonly directory: string;
@@ -53,7 +53,7 @@ export interface PretrainedModel {
   readonly config: BaseConfig;
   readonly model: Model;
   readonly limits: ModelLimits;
-  /** Parameters that the checkpoint does not have: a new head, to be trained. */
+  /** Parameters that the checkpoint does not have, to be trained: a new head, or a pooler. */
   readonly newParameters: readonly string[];
   /** Where each of the others is stored, by its name in the model. */
   readonly stored: ReadonlyMap<string, TensorInfo>;
@@ -64,6 +64,8 @@ export interface FromPretrainedOptions {
   task?: TaskType;
   /** Keys that replace those of config.json, e.g. `id2label` or dropout probabilities. */
   config?: Readonly<Record<string, unknown>>;
+  /** Probability of every dropout of the model, instead of those of the configuration. */
+  dropout?: number | undefined;
   /** Name of the configuration file. Default "config.json". */
   configFile?: string;
   /** Make a head new where the checkpoint's is for another number of labels. Default false: an error. */
@@ -104,8 +106,8 @@ export const AutoModel = {
   /**
    * Load a model from a Hugging Face directory: config.json and safetensors weights. Weights are read
    * when an engine first needs them. Throws LowrankError that lists every tensor that is missing or
-   * has another shape; a classification head that is missing as a whole is made new instead, and with
-   * `newHead` also what has another shape in it. A language model's head is part of the checkpoint.
+   * has another shape; a classification head or a pooler that is missing as a whole is made new instead, and
+   * with `newHead` also what has another shape in a head. A language model's head is part of the checkpoint.
    */
   async fromPretrained(
     directory: string,
@@ -113,14 +115,25 @@ export const AutoModel = {
   ): Promise<PretrainedModel> {
     const file = join(directory, options.configFile ?? "config.json");
     const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
-    const built = modelFromConfig({ ...stored, ...options.config }, options.task, file);
-    const heads = options.task === "CAUSAL_LM" ? [] : built.family.headModules;
-    const { newHead = false } = options;
+    const { task, newHead = false } = options;
+    const built = modelFromConfig(configFor(stored, options, file), task, file);
+    const heads = task === "CAUSAL_LM" ? [] : built.family.headModules;
     return { directory, ...built, ...(await loadWeights(built, heads, directory, newHead)) };
   },
 };
 
-/** Point a model's parameters at a checkpoint; also tells those of `heads` that it lacks. */
+/** The stored configuration with what replaces parts of it. */
+function configFor(
+  stored: Readonly<Record<string, unknown>>,
+  { config, dropout }: FromPretrainedOptions,
+  where: string,
+): Record<string, unknown> {
+  if (dropout === undefined) return { ...stored, ...config };
+  const dropouts = familyOf(stored, where).dropoutKeys.map((key) => [key, dropout] as const);
+  return { ...stored, ...config, ...Object.fromEntries(dropouts) };
+}
+
+/** Point a model's parameters at a checkpoint; also tells those of `heads` and of optional parts that it lacks. */
 async function loadWeights(
   { model, family }: Pick<PretrainedModel, "model" | "family">,
   heads: readonly string[],
@@ -135,10 +148,10 @@ async function loadWeights(
     spellings(name, family).flatMap((spelling) => stored.get(spelling) ?? [])[0];
 
   const parameters = model.namedParameters();
-  const inHeads = heads.map((head) =>
-    [...parameters.keys()].filter((name) => name.startsWith(`${head}.`)),
-  );
-  const absent = inHeads
+  const inParts = (parts: readonly string[]): string[][] =>
+    parts.map((part) => [...parameters.keys()].filter((name) => name.startsWith(`${part}.`)));
+  const inHeads = inParts(heads);
+  const absent = [...inHeads, ...inParts(family.optionalModules ?? [])]
     .filter((own) => own.every((name) => storedName(name) === undefined))
     .flat();
   const resized = inHeads.flat().flatMap((name): Resized[] => {
@@ -152,7 +165,7 @@ async function loadWeights(
   if (resized.length > 0 && !newHead) throw headError(directory, resized);
 
   const newParameters = [...absent, ...resized.map(({ name }) => name)];
-  for (const name of newParameters) initializeHead(parameters.get(name)!);
+  for (const name of newParameters) initialize(parameters.get(name)!);
   const wanted = [...parameters].filter(([name]) => !newParameters.includes(name));
   const { tensors } = matchTensors(
     wanted.map(([name, { shape }]) => ({ name, shape })),
@@ -192,6 +205,6 @@ function spellings(name: string, { basePrefixes }: ModelFamily): string[] {
   return [name, bare, ...basePrefixes.map((other) => `${other}.${bare}`)];
 }
 
-function initializeHead(parameter: Parameter): void {
-  parameter.values = parameter.shape.length > 1 ? normal(HEAD_STD) : zeros;
+function initialize(parameter: Parameter): void {
+  parameter.values = parameter.shape.length > 1 ? normal(NEW_STD) : zeros;
 }

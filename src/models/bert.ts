@@ -258,6 +258,13 @@ export class BertForSequenceClassification extends Module {
   }
 }
 
+/** Keys of the configuration that are probabilities of dropout. */
+export const BERT_DROPOUTS = [
+  "hidden_dropout_prob",
+  "attention_probs_dropout_prob",
+  "classifier_dropout",
+] as const;
+
 export const classifierDropout = (config: BertConfig): number =>
   config.classifier_dropout ?? config.hidden_dropout_prob;
 
@@ -287,8 +294,10 @@ export const bert: ModelFamily<BertConfig> = {
   },
   basePrefixes: ["bert"],
   headModules: ["classifier", "qa_outputs"],
+  optionalModules: ["bert.pooler"],
   renameStored: renameLayerNorm,
   loraTargets: ["query", "value"],
+  dropoutKeys: BERT_DROPOUTS,
   limits: (config) => ({
     maxLength: config.max_position_embeddings,
     vocabSize: config.vocab_size,

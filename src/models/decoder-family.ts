@@ -122,6 +122,7 @@ export function decoderFamily<C extends DecoderConfig>(family: DecoderFamily<C>)
     basePrefixes: ["model", "transformer"],
     headModules: ["lm_head", "score", "qa_outputs"],
     loraTargets: ["q_proj", "v_proj"],
+    dropoutKeys: ["attention_dropout", "classifier_dropout"],
     limits: (config) => ({
       maxLength: config.max_position_embeddings,
       vocabSize: config.vocab_size,

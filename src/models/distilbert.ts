@@ -209,6 +209,7 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
   headModules: ["pre_classifier", "classifier", "qa_outputs"],
   renameStored: renameLayerNorm,
   loraTargets: ["q_lin", "v_lin"],
+  dropoutKeys: ["dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout"],
   limits: (config) => ({
     maxLength: config.max_position_embeddings,
     vocabSize: config.vocab_size,

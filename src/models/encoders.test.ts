@@ -213,13 +213,18 @@ describe("checkpoints", () => {
     };
   };
 
-  test("BERT for spans, saved with the pooler and without", async () => {
+  test("BERT for spans, saved with the pooler and without: a classifier needs a new one", async () => {
     const without = await save("bert", CONFIGS.bert, "QUESTION_ANS");
     const pooled = await save("bert", CONFIGS.bert, "SEQ_CLS", (key) => key);
     const [a, b] = [await logits(without, "QUESTION_ANS"), await logits(pooled, "QUESTION_ANS")];
     expect(a.newParameters).toEqual([]);
     expect(b.newParameters).toEqual(["qa_outputs.weight", "qa_outputs.bias"]);
-    await expect(logits(without, "SEQ_CLS")).rejects.toThrow("bert.pooler.dense.weight");
+    expect((await logits(without, "SEQ_CLS")).newParameters).toEqual([
+      "classifier.weight",
+      "classifier.bias",
+      "bert.pooler.dense.weight",
+      "bert.pooler.dense.bias",
+    ]);
   });
 
   test("DistilBERT's head for sequences is new as a whole, or in the part that is missing", async () => {

@@ -55,10 +55,14 @@ export interface ModelFamily<C extends BaseConfig = any> {
   readonly basePrefixes: readonly string[];
   /** Parts that a checkpoint of the bare model lacks and that are then made new, each as a whole. */
   readonly headModules: readonly string[];
+  /** Parts without which checkpoints for some tasks are stored, and that are then made new, each as a whole: "bert.pooler". */
+  readonly optionalModules?: readonly string[];
   /** Fixes a stored tensor's name (older spellings); default: as it is. */
   readonly renameStored?: (name: string) => string;
   /** LoRA's usual targets, as in PEFT. */
   readonly loraTargets: readonly string[];
+  /** Keys of the configuration that are probabilities of dropout. */
+  readonly dropoutKeys: readonly string[];
   readonly limits: (config: C) => ModelLimits;
 }
 

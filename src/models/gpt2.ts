@@ -175,6 +175,7 @@ export const gpt2: ModelFamily<GPT2Config> = {
   basePrefixes: ["transformer"],
   headModules: ["score", "classifier", "qa_outputs", "lm_head"],
   loraTargets: ["c_attn"],
+  dropoutKeys: ["embd_pdrop", "attn_pdrop", "resid_pdrop", "classifier_dropout"],
   limits: (config) => ({
     maxLength: config.n_positions,
     vocabSize: config.vocab_size,

@@ -230,6 +230,7 @@ export const gptNeoX: ModelFamily<GPTNeoXConfig> = {
   // Checkpoints keep the output head under its older name.
   renameStored: (name) => name.replace(/^embed_out\./, "lm_head."),
   loraTargets: ["query_key_value"],
+  dropoutKeys: ["attention_dropout", "hidden_dropout", "classifier_dropout"],
   limits: (config) => ({
     maxLength: config.max_position_embeddings,
     vocabSize: config.vocab_size,

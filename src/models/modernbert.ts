@@ -312,6 +312,7 @@ export const modernbert: ModelFamily<ModernBertConfig> = {
   basePrefixes: ["model"],
   headModules: ["head", "classifier"],
   loraTargets: ["Wqkv"],
+  dropoutKeys: ["attention_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout"],
   limits: (config) => ({
     maxLength: config.max_position_embeddings,
     vocabSize: config.vocab_size,

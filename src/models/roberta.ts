@@ -9,6 +9,7 @@ import type { Layer } from "../nn/module.ts";
 import { add, tanh } from "../ops/elementwise.ts";
 import { slice } from "../ops/movement.ts";
 import {
+  BERT_DROPOUTS,
   bertConfigSchema,
   BertEncoder,
   BertPart,
@@ -138,6 +139,7 @@ const family = (modelType: "roberta" | "xlm-roberta"): ModelFamily<RobertaConfig
   headModules: ["classifier", "qa_outputs"],
   renameStored: renameLayerNorm,
   loraTargets: ["query", "value"],
+  dropoutKeys: BERT_DROPOUTS,
   limits: (config) => ({
     // Positions begin after padding's.
     maxLength: config.max_position_embeddings - config.pad_token_id - 1,

@@ -6,7 +6,6 @@ import { adapterConfig } from "./base.ts";
 import { trainOptions } from "./options.ts";
 
 const CONFIG = {
-  model_type: "modernbert",
   vocab_size: 9,
   hidden_size: 8,
   intermediate_size: 8,
@@ -16,8 +15,13 @@ const CONFIG = {
 };
 
 /** The modules that an adapter stores whole when a checkpoint lacks some parts of the model. */
-function saved(type: TaskType, newParameters: readonly string[]): readonly string[] | null {
-  const base = { ...modelFromConfig(CONFIG, type), newParameters } as unknown as PretrainedModel;
+function saved(
+  type: TaskType,
+  newParameters: readonly string[],
+  modelType = "modernbert",
+): readonly string[] | null {
+  const built = modelFromConfig({ ...CONFIG, model_type: modelType }, type);
+  const base = { ...built, newParameters } as unknown as PretrainedModel;
   const options = trainOptions({ model: "m", data: "d", r: 2 });
   return adapterConfig(options, base, { type } as Task).modulesToSave;
 }
@@ -29,5 +33,7 @@ describe("adapterConfig", () => {
     expect(saved("SEQ_CLS", classifier)).toBeNull();
     expect(saved("QUESTION_ANS", classifier)).toEqual(["classifier"]);
     expect(saved("SEQ_CLS", ["head.dense.weight", ...classifier])).toEqual(["head"]);
+    const pooler = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"];
+    expect(saved("SEQ_CLS", [...classifier, ...pooler], "bert")).toEqual(["pooler"]);
   });
 });

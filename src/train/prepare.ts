@@ -11,7 +11,7 @@ import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { findTask } from "../tasks/registry.ts";
 import type { Example, Examples, Task } from "../tasks/task.ts";
-import { adapterConfig, loadBase, setDropout, type Base } from "./base.ts";
+import { adapterConfig, loadBase, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
 import { adapterSizeBytes, checkFreeSpace } from "./output.ts";
@@ -53,14 +53,13 @@ export async function prepare(
   const task = kind.create(tables.train, options, config as Record<string, unknown>);
   checkBestMetric(task, options);
 
-  const { model: directory, maxLength, newHead } = options;
-  const base = await loadBase({ directory, task, maxLength, newHead });
+  const { model: directory, maxLength, newHead, dropout } = options;
+  const base = await loadBase({ directory, task, maxLength, newHead, dropout });
   const train = task.readExamples(tables.train, base.encoder, options);
   const validation: Examples = tables.validation
     ? task.readExamples(tables.validation, base.encoder, options)
     : { examples: [], truncated: 0 };
 
-  if (options.dropout !== undefined) setDropout(base.model, options.dropout);
   const lora = adapterConfig(options, base, task);
   applyLora(base.model, lora, base.family);
   if (output) {
@@ -74,7 +73,7 @@ export async function prepare(
     train: train.examples,
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
-    warnings: [tables, task, train, validation].flatMap(({ warnings = [] }) => warnings),
+    warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
   };
 }
 
