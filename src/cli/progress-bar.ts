@@ -1,4 +1,5 @@
-/** @file Training on a terminal: one line that is drawn anew, and lines above it for what stays. */
+/** @file Progress on a terminal: one line that is drawn anew, and lines above it for what stays. */
+import type { Progress } from "../train/evaluate.ts";
 import type { EvaluatingEvent, Listener, StepEvent } from "../train/events.ts";
 import { eventLines, formatSeconds } from "../train/listeners/lines.ts";
 import { formatCount, styled } from "./terminal.ts";
@@ -8,24 +9,44 @@ const BAR_WIDTH = 24;
 /** The shown loss is a moving mean: that of single batches jumps. */
 const SMOOTHING = 0.9;
 
-/** A listener that draws a bar with loss, speed and time left. */
-export function progressBar(stream: NodeJS.WriteStream): Listener {
+/** What `work` comes to, with a bar on stderr while it computes, where that is a terminal; nothing stays of the bar. */
+export async function withProgress<T>(
+  work: (progress?: Progress) => Promise<T>,
+  stream: NodeJS.WriteStream = process.stderr,
+): Promise<T> {
+  if (!stream.isTTY) return work();
+  const { draw, clear } = redrawnLine(stream);
+  try {
+    return await work((done, total) => draw(computedText(stream, { done, total }), done === total));
+  } finally {
+    clear();
+  }
+}
+
+/** A line that is drawn again and again, not too often. */
+function redrawnLine(stream: NodeJS.WriteStream) {
   let drawnAt = 0;
   let isDrawn = false;
+  return {
+    draw(text: string, always: boolean): void {
+      const now = Date.now();
+      if (!always && now - drawnAt < REDRAW_MS) return;
+      drawnAt = now;
+      stream.write(`\r\u001B[K${text}`);
+      isDrawn = true;
+    },
+    clear(): void {
+      if (isDrawn) stream.write("\r\u001B[K");
+      isDrawn = false;
+    },
+  };
+}
+
+/** A listener that draws a bar with loss, speed and time left. */
+export function progressBar(stream: NodeJS.WriteStream): Listener {
+  const { draw, clear } = redrawnLine(stream);
   let smoothed = 0;
   let weight = 0;
-
-  const clear = (): void => {
-    if (isDrawn) stream.write("\r\u001B[K");
-    isDrawn = false;
-  };
-  const draw = (text: string, always: boolean): void => {
-    const now = Date.now();
-    if (!always && now - drawnAt < REDRAW_MS) return;
-    drawnAt = now;
-    stream.write(`\r\u001B[K${text}`);
-    isDrawn = true;
-  };
 
   return (event) => {
     if (event.type === "step") {
@@ -33,7 +54,7 @@ export function progressBar(stream: NodeJS.WriteStream): Listener {
       weight = SMOOTHING * weight + (1 - SMOOTHING);
       draw(stepText(stream, event, smoothed / weight), event.step === event.totalSteps);
     } else if (event.type === "evaluating") {
-      draw(evaluatingText(stream, event), event.done === event.total);
+      draw(computedText(stream, event, "evaluating "), event.done === event.total);
     } else {
       clear();
       for (const line of eventLines(event)) {
@@ -53,8 +74,12 @@ function stepText(stream: NodeJS.WriteStream, event: StepEvent, loss: number): s
   ]);
 }
 
-function evaluatingText(stream: NodeJS.WriteStream, { done, total }: EvaluatingEvent): string {
-  return line(stream, done / total, [`evaluating ${done}/${total}`]);
+function computedText(
+  stream: NodeJS.WriteStream,
+  { done, total }: Pick<EvaluatingEvent, "done" | "total">,
+  what = "",
+): string {
+  return line(stream, done / total, [`${what}${done}/${total}`]);
 }
 
 /** The bar and as many parts as fit. */

@@ -1,6 +1,6 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { StepEvent, TrainingEvent } from "../train/events.ts";
-import { progressBar } from "./progress-bar.ts";
+import { progressBar, withProgress } from "./progress-bar.ts";
 import { nearest } from "./suggest.ts";
 import { alignRows, formatBytes, formatCount, formatShare, hasColors } from "./terminal.ts";
 
@@ -35,9 +35,12 @@ it("finds near names", () => {
 });
 
 /** A stream that remembers; no terminal, so no colours. */
-function fakeTerminal(columns: number): { stream: NodeJS.WriteStream; text(): string } {
+function fakeTerminal(
+  columns: number,
+  isTTY = false,
+): { stream: NodeJS.WriteStream; text(): string } {
   let text = "";
-  const stream = { columns, isTTY: false, write: (part: string) => (text += part) };
+  const stream = { columns, isTTY, write: (part: string) => (text += part) };
   return { stream: stream as unknown as NodeJS.WriteStream, text: () => text };
 }
 
@@ -74,4 +77,28 @@ it("leaves out what does not fit", () => {
 
 it("shows colours on terminals alone", () => {
   expect(hasColors(fakeTerminal(80).stream)).toBe(false);
+});
+
+async function work(progress?: (done: number, total: number) => void): Promise<string> {
+  progress?.(8, 16);
+  progress?.(16, 16);
+  return "result";
+}
+
+it("shows how far a computation is on a terminal alone, and leaves nothing of it", async () => {
+  const pipe = fakeTerminal(80);
+  expect(await withProgress(work, pipe.stream)).toBe("result");
+  expect(pipe.text()).toBe("");
+  const terminal = fakeTerminal(80, true);
+  vi.stubEnv("NO_COLOR", "1");
+  expect(await withProgress(work, terminal.stream)).toBe("result");
+  expect(terminal.text().split("\r\u001B[K")).toEqual([
+    "",
+    `${"━".repeat(12)}${"─".repeat(12)}  8/16`,
+    `${"━".repeat(24)}  16/16`,
+    "",
+  ]);
+  vi.unstubAllEnvs();
+  const failing = withProgress(() => Promise.reject(new Error("no")), terminal.stream);
+  await expect(failing).rejects.toThrow("no");
 });

@@ -34,6 +34,9 @@ export const KEY_PREFIX = "base_model.model.";
  * names that its wrapper gives to what it trains and to what it has taken the place of. */
 const REPEATED = /\.(?:modules_to_save|original_module)\..*bias$/;
 
+/** The path before what LoRA puts into a module. */
+const ADAPTED = /^base_model\.model\.(.+?)\.(?:lora_|token_adapter\.|trainable_tokens_)/;
+
 /** The parameters that an adapter file holds, by their key in it. */
 export function adapterParameters(model: Module, lora: LoraConfig): Map<string, Parameter> {
   const saved = modulesToSave(lora);
@@ -61,6 +64,12 @@ export async function openAdapter(
   }
   const { tensors } = await readHeader(file);
   return { file, tensors };
+}
+
+/** Paths of the modules that an adapter's keys change. */
+export function adaptedPaths(keys: Iterable<string>): string[] {
+  const paths = [...keys].flatMap((key) => ADAPTED.exec(key)?.[1] ?? []);
+  return [...new Set(paths)];
 }
 
 /** Number of outputs of the head that an adapter stores: labels of a classifier. undefined where it stores none. */

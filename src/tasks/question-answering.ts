@@ -60,7 +60,6 @@ export const questionAnswering: TaskKind = {
   type: "QUESTION_ANS",
   name: "question-answering",
   aliases: ["qa", "extractive-qa"],
-  settings: ["stride", "maxAnswerTokens", "nullThreshold", "nBest"],
 
   strata: (table) => table.rows.map(() => 0),
   groups: contextGroups,
@@ -119,6 +118,7 @@ function makeTask(state: State): QuestionAnsweringTask {
     metricNames: ["exactMatch", "f1"],
     bestMetric: "f1",
     fields: ["question", "context"],
+    settings: ["stride", "maxAnswerTokens", "nullThreshold", "nBest"],
 
     readExamples(table, encoder, columns) {
       const { questions, warnings } = readQuestions(table, preferred(table, state, columns));

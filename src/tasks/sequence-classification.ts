@@ -28,7 +28,6 @@ export const sequenceClassification: TaskKind = {
   type: "SEQ_CLS",
   name: "sequence-classification",
   aliases: ["text-classification"],
-  settings: ["threshold"],
 
   strata(table, options) {
     const labelColumns = findLabelColumns(table, options.labelColumn);
@@ -104,6 +103,7 @@ function makeTask(
     lowerIsBetter: problem.lowerIsBetter ?? [],
     bestMetric: problem.bestMetric,
     fields: isPair ? [TEXT, TEXT_PAIR] : [TEXT],
+    settings: problem.settings ?? [],
 
     readExamples(table, encoder, columns) {
       const targets = problem.targets(table, labelColumnsOf(table, state, columns));

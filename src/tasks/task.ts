@@ -92,6 +92,8 @@ export interface Task<E extends Example = any, R = any, P = any> {
   /** Fields of an input, the first required: ["text"], ["question", "context"]. A column has the name of
    * its field, with "Column" behind it, among the options. */
   readonly fields: readonly string[];
+  /** The settings of `useSettings` that it knows: `restore` takes them with the state. Default none. */
+  readonly settings?: readonly (keyof UseSettings)[];
 
   /** Labelled examples of a table. Throws LowrankError("data") that names file and line. */
   readExamples(table: Table, encoder: Encoder, columns?: Columns): Examples<E>;
@@ -123,8 +125,6 @@ export interface TaskKind {
   readonly name: string;
   /** Other names that users know it by. */
   readonly aliases: readonly string[];
-  /** The settings of `useSettings` that it knows: `restore` takes them with the state. */
-  readonly settings?: readonly (keyof UseSettings)[];
   /** Whether the head is the base model's own, so that adapters have none. */
   readonly keepsBaseHead?: boolean;
   /** A class of each row, in whose proportions a held-out part is split off; all 0 where there are none. */

@@ -79,7 +79,6 @@ export const tokenClassification: TaskKind = {
   type: "TOKEN_CLS",
   name: "token-classification",
   aliases: ["ner", "token-cls"],
-  settings: ["stride"],
 
   strata(table, options) {
     const types = new Map<string | undefined, number>();
@@ -173,6 +172,7 @@ function makeTask(state: State): TokenClassificationTask {
     metricNames: ["f1", "precision", "recall", "accuracy", "strictF1"],
     bestMetric: "f1",
     fields: ["text"],
+    settings: ["stride"],
 
     readExamples(table, encoder, columns) {
       const found = findTagColumns(table, preferred(table, state, columns));

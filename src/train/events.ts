@@ -1,5 +1,6 @@
 /** @file What training tells its listeners. The trainer prints nothing: a progress bar, plain lines,
  * metrics.jsonl and servers are functions of these events. */
+import type { Device } from "../runtime/protocol.ts";
 import type { Metrics } from "../tasks/task.ts";
 
 /** Everything is loaded, the first step is about to run. */
@@ -19,6 +20,8 @@ export interface StartedEvent {
   readonly validationExamples: number;
   /** What the task wants to show of itself: e.g. { labels: ["ham", "spam"] }. */
   readonly taskDetails: Readonly<Record<string, unknown>>;
+  /** What computes: where "auto" was asked for, what it came down to. */
+  readonly device: Device;
   /** Optimizer steps of the whole run. */
   readonly totalSteps: number;
   readonly epochs: number;

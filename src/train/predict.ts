@@ -7,7 +7,6 @@ import {
   headOutputs,
   loadAdapterWeights,
   openAdapter,
-  readAdapterConfig,
   type AdapterConfig,
 } from "../lora/peft-format.ts";
 import { familyOf } from "../models/auto.ts";
@@ -19,10 +18,11 @@ import { asInputs } from "../tasks/inputs.ts";
 import { useSettings, type Columns, type UseSettings } from "../tasks/options.ts";
 import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
 import type { Examples, Input, Metrics, Task } from "../tasks/task.ts";
-import { loadBase, type Base } from "./base.ts";
+import { loadBase, unsavedWarning, type Base } from "./base.ts";
 import { toTable, type DataSource } from "./data.ts";
-import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
-import { findBaseModel, MANIFEST_FILE, readManifest, type Manifest } from "./manifest.ts";
+import { EVALUATION_BATCH, Evaluator, type Progress } from "./evaluate.ts";
+import { MANIFEST_FILE, type Manifest } from "./manifest.ts";
+import { findAdapter } from "./saved-adapter.ts";
 
 export interface PredictorOptions extends Partial<UseSettings> {
   /** Directory of the base model, where it is not the one that the adapter names. */
@@ -53,8 +53,9 @@ export class Predictor<P = ClassificationPrediction> {
   readonly manifest: Manifest | undefined;
   /** Texts cut to the maximum length by the last call. */
   truncated = 0;
-  /** What the last call found in the data that the user should know. */
-  warnings: readonly string[] = [];
+  /** What the user should know: of the adapter, and of the data of the last call. */
+  warnings: readonly string[];
+  readonly #adapterWarnings: readonly string[];
   readonly #engine: Engine;
   readonly #base: Base;
   readonly #evaluator: Evaluator;
@@ -64,11 +65,14 @@ export class Predictor<P = ClassificationPrediction> {
     base: Base,
     task: Task,
     manifest: Manifest | undefined,
+    warnings: readonly string[],
     batchSize: number,
   ) {
     this.task = task;
     this.baseModel = base.directory;
     this.manifest = manifest;
+    this.warnings = warnings;
+    this.#adapterWarnings = warnings;
     this.#engine = engine;
     this.#base = base;
     this.#evaluator = new Evaluator({
@@ -87,13 +91,8 @@ export class Predictor<P = ClassificationPrediction> {
     directory: string,
     options: PredictorOptions = {},
   ): Promise<Predictor<P>> {
-    const adapter = await readAdapterConfig(directory);
-    const manifest = await readManifest(directory);
-    const baseDirectory = findBaseModel(directory, {
-      asked: options.model,
-      manifest,
-      fromConfig: adapter.baseModel,
-    });
+    const found = await findAdapter(directory, options.model);
+    const { config: adapter, manifest, baseModel: baseDirectory } = found;
     const saved = manifest
       ? findTask(manifest.task.name, join(directory, MANIFEST_FILE)).restore(
           manifest.task.state,
@@ -111,6 +110,7 @@ export class Predictor<P = ClassificationPrediction> {
     });
     applyLora(base.model, adapter.lora, base.family);
     await loadAdapterWeights(directory, base.model, adapter.lora);
+    const warnings = [...found.warnings, ...unsavedWarning(base, adapter.lora)];
 
     const { device = "cpu", threads = 0, batchSize = EVALUATION_BATCH } = options;
     const engine = await Engine.start({ device, threads });
@@ -120,15 +120,15 @@ export class Predictor<P = ClassificationPrediction> {
       await engine.close();
       throw error;
     }
-    return new Predictor(engine, base, task, manifest, batchSize);
+    return new Predictor(engine, base, task, manifest, warnings, batchSize);
   }
 
   /** One prediction an input: its fields by name (`task.fields`), or the first field's text alone.
-   * Throws LowrankError("data") for an input that lacks a field. */
-  async predict(inputs: readonly (string | Input)[]): Promise<P[]> {
+   * `progress` is called after each batch. Throws LowrankError("data") for an input that lacks a field. */
+  async predict(inputs: readonly (string | Input)[], progress?: Progress): Promise<P[]> {
     const rows = asInputs(inputs, this.task.fields);
     const examples = this.#count(this.task.inputExamples(rows, this.#base.encoder));
-    return (await this.#evaluator.predict(rows, examples)) as P[];
+    return (await this.#evaluator.predict(rows, examples, progress)) as P[];
   }
 
   /** The inputs in a data file, for `predict`; labels are not needed. Throws LowrankError("data"). */
@@ -136,11 +136,11 @@ export class Predictor<P = ClassificationPrediction> {
     return this.task.readInputs(await toTable(data), columns);
   }
 
-  /** Metrics on labelled data. Throws LowrankError("data"), also for a label unseen in training. */
-  async evaluate(data: DataSource, columns?: Columns): Promise<Metrics> {
+  /** Metrics on labelled data; `progress` is called after each batch. Throws LowrankError("data"), also for a label unseen in training. */
+  async evaluate(data: DataSource, columns?: Columns, progress?: Progress): Promise<Metrics> {
     const table = await toTable(data);
     const examples = this.#count(this.task.readExamples(table, this.#base.encoder, columns));
-    return this.#evaluator.evaluate(examples);
+    return this.#evaluator.evaluate(examples, progress);
   }
 
   async close(): Promise<void> {
@@ -149,7 +149,7 @@ export class Predictor<P = ClassificationPrediction> {
 
   #count({ examples, truncated, warnings = [] }: Examples): Examples["examples"] {
     this.truncated = truncated;
-    this.warnings = warnings;
+    this.warnings = [...this.#adapterWarnings, ...warnings];
     return examples;
   }
 }
@@ -159,16 +159,17 @@ function withSettings(task: Task, options: PredictorOptions): Task {
   const names = Object.keys(useSettings) as (keyof UseSettings)[];
   const given = names.filter((name) => options[name] !== undefined);
   if (given.length === 0) return task;
-  const kind = findTask(task.name);
-  const unknown = given.filter((name) => !kind.settings?.includes(name));
+  const { settings = [] } = task;
+  const unknown = given.filter((name) => !settings.includes(name));
   if (unknown.length > 0) {
+    const known = settings.length > 0 ? settings.join(", ") : "none";
     throw new LowrankError(
       "usage",
-      `${unknown.join(", ")}: the adapter's task, ${task.name}, has no such setting. Leave it out.`,
+      `${unknown.join(", ")}: the adapter's task, ${task.name}, has no such setting as it was trained (it has: ${known}). Leave it out.`,
     );
   }
   const values = Object.fromEntries(given.map((name) => [name, options[name]]));
-  return kind.restore({ ...task.state, ...values }, given.join(", "));
+  return findTask(task.name).restore({ ...task.state, ...values }, given.join(", "));
 }
 
 /** The task of an adapter without lowrank.json: its head's size decides the number of labels. */

@@ -143,7 +143,7 @@ describe("question answering", () => {
     await trainer.train();
     await trainer.close();
     await expect(Predictor.load(output, { nBest: 3 })).rejects.toThrow(
-      "nBest: the adapter's task, sequence-classification, has no such setting. Leave it out.",
+      "nBest: the adapter's task, sequence-classification, has no such setting as it was trained (it has: none). Leave it out.",
     );
   });
 });

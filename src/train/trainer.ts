@@ -237,6 +237,7 @@ export class Trainer {
       trainExamples: train.length,
       validationExamples: validation.length,
       taskDetails: task.details,
+      device: this.#engine.device,
       totalSteps: total,
       epochs: total / perEpoch,
       maxLength,

@@ -43,8 +43,16 @@ export function splitColumns<F extends Columns>(
   };
 }
 
-/** Say that texts were cut. */
-export function noteTruncated(count: number): void {
-  if (count === 0) return;
-  note(`warning: ${count === 1 ? "1 text was" : `${count} texts were`} cut to the maximum length.`);
+/** Say what the user should know of an adapter, and of the data that it was used on. */
+export function noteWarnings({
+  truncated,
+  warnings,
+}: {
+  readonly truncated?: number;
+  readonly warnings: readonly string[];
+}): void {
+  for (const warning of warnings) note(`warning: ${warning}`);
+  if (truncated === undefined || truncated === 0) return;
+  const texts = truncated === 1 ? "1 text was" : `${truncated} texts were`;
+  note(`warning: ${texts} cut to the maximum length.`);
 }

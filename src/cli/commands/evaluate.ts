@@ -3,12 +3,13 @@ import { z } from "zod";
 import { columnOptions, useSettings } from "../../tasks/options.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
-import { alignRows, formatTable, note, print, printJson } from "../terminal.ts";
+import { withProgress } from "../progress-bar.ts";
+import { alignRows, formatTable, print, printJson } from "../terminal.ts";
 import {
   adapterFlags,
   adapterPlaceholders,
   columnPlaceholders,
-  noteTruncated,
+  noteWarnings,
   splitColumns,
 } from "./adapter-flags.ts";
 
@@ -36,9 +37,8 @@ export const evaluate = defineCommand({
     const { adapter, data, json, ...options } = rest;
     const predictor = await Predictor.load(adapter, options);
     try {
-      const metrics = await predictor.evaluate(data, columns);
-      noteTruncated(predictor.truncated);
-      for (const warning of predictor.warnings) note(`warning: ${warning}`);
+      const metrics = await withProgress((progress) => predictor.evaluate(data, columns, progress));
+      noteWarnings(predictor);
       if (json) {
         const { scalars, details } = metrics;
         printJson({ adapter, data, task: predictor.task.name, metrics: scalars, details });

@@ -8,16 +8,13 @@ import type { TensorInfo } from "../../io/safetensors.ts";
 import { applyLora, modulesToSave } from "../../lora/apply.ts";
 import { rankAndScale, type LoraConfig } from "../../lora/config.ts";
 import type { LoraLayer } from "../../lora/layers.ts";
-import {
-  headOutputs,
-  loadAdapterWeights,
-  openAdapter,
-  readAdapterConfig,
-} from "../../lora/peft-format.ts";
+import { headOutputs, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
 import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
 import { countParameters, type Module } from "../../nn/module.ts";
-import { findBaseModel, readManifest, type Manifest } from "../../train/manifest.ts";
+import type { Manifest } from "../../train/manifest.ts";
+import { findAdapter } from "../../train/saved-adapter.ts";
 import { defineCommand } from "../command.ts";
+import { noteWarnings } from "./adapter-flags.ts";
 import {
   alignRows,
   formatBytes,
@@ -52,6 +49,7 @@ export const inspect = defineCommand({
   async run({ model, adapter, json }) {
     if (adapter !== undefined) {
       const inspected = await inspectAdapter(adapter, model);
+      noteWarnings(inspected.adapter);
       if (json) printJson(inspected);
       else print(adapterText(inspected));
     } else if (model !== undefined) {
@@ -106,6 +104,7 @@ interface AdapterInfo extends ModelInfo {
     readonly saved: readonly { readonly module: string; readonly parameters: number }[];
     /** Of its bytes and the model's. */
     readonly shareOfModel: number;
+    readonly warnings: readonly string[];
     readonly task?: string;
     readonly metrics?: Readonly<Record<string, number>>;
   };
@@ -149,9 +148,8 @@ function sizeOfTensors(tensors: Iterable<TensorInfo>): Size {
 }
 
 async function inspectAdapter(directory: string, asked: string | undefined): Promise<AdapterInfo> {
-  const { lora, baseModel } = await readAdapterConfig(directory);
-  const manifest = await readManifest(directory);
-  const base = findBaseModel(directory, { asked, manifest, fromConfig: baseModel });
+  const { config, manifest, baseModel: base, warnings } = await findAdapter(directory, asked);
+  const { lora } = config;
   const { tensors } = await openAdapter(directory);
   const pretrained = await AutoModel.fromPretrained(base, {
     ...(lora.taskType === null ? {} : { task: lora.taskType }),
@@ -168,6 +166,7 @@ async function inspectAdapter(directory: string, asked: string | undefined): Pro
     tree: String(model),
     adapter: {
       directory,
+      warnings,
       ...stored,
       shareOfModel: stored.bytes / before.checkpoint.bytes,
       ...description(manifest),

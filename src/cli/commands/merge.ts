@@ -4,13 +4,7 @@ import { z } from "zod";
 import { createOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
 import type { LoraConfig } from "../../lora/config.ts";
-import {
-  headOutputs,
-  loadAdapterWeights,
-  openAdapter,
-  readAdapterConfig,
-  unknownKeysWarning,
-} from "../../lora/peft-format.ts";
+import { headOutputs, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
 import {
   baseTensors,
   MERGE_DTYPES,
@@ -19,9 +13,10 @@ import {
 } from "../../lora/save-merged.ts";
 import { AutoModel } from "../../models/auto.ts";
 import { taskOfModel } from "../../models/task-of.ts";
-import { findBaseModel, readManifest } from "../../train/manifest.ts";
+import { findAdapter } from "../../train/saved-adapter.ts";
 import { defineCommand } from "../command.ts";
-import { alignRows, formatBytes, formatCount, note, print, printJson } from "../terminal.ts";
+import { noteWarnings } from "./adapter-flags.ts";
+import { alignRows, formatBytes, formatCount, print, printJson } from "../terminal.ts";
 
 /** Decimal, as Hugging Face counts. */
 const UNITS: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
@@ -90,12 +85,10 @@ async function mergeInto(
   asked: string | undefined,
   { dtype, maxShardSize, safe }: Options,
 ): Promise<{ saved: SavedModel; base: string }> {
-  const adapter = await readAdapterConfig(directory);
+  const found = await findAdapter(directory, asked);
+  noteWarnings(found);
+  const { config: adapter, manifest, baseModel: base } = found;
   const { lora } = adapter;
-  const warning = unknownKeysWarning(adapter, join(directory, "adapter_config.json"));
-  if (warning !== undefined) note(`warning: ${warning}`);
-  const manifest = await readManifest(directory);
-  const base = findBaseModel(directory, { asked, manifest, fromConfig: adapter.baseModel });
   const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
   const pretrained = await AutoModel.fromPretrained(base, {
     task: lora.taskType ?? (await taskOfModel(base)),

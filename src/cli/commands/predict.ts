@@ -7,12 +7,13 @@ import { columnOptions, useSettings } from "../../tasks/options.ts";
 import type { Input } from "../../tasks/task.ts";
 import { Predictor } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
+import { withProgress } from "../progress-bar.ts";
 import { print, printJson } from "../terminal.ts";
 import {
   adapterFlags,
   adapterPlaceholders,
   columnPlaceholders,
-  noteTruncated,
+  noteWarnings,
   splitColumns,
 } from "./adapter-flags.ts";
 
@@ -85,8 +86,8 @@ export const predict = defineCommand({
         input === undefined
           ? await flagInputs(fixed, predictor.task.fields)
           : await predictor.readInputs(input, columns);
-      const predictions = await predictor.predict(inputs);
-      noteTruncated(predictor.truncated);
+      const predictions = await withProgress((progress) => predictor.predict(inputs, progress));
+      noteWarnings(predictor);
       if (json) {
         printJson(inputs.map((fields, i) => Object.assign({}, fields, predictions[i])));
         return;
@@ -153,12 +154,24 @@ async function flagInputs(given: FieldValues, fields: readonly string[]): Promis
     );
   }
   const [first, ...others] = fields as [FieldFlag, ...FieldFlag[]];
+  const missing = others.filter((field) => given[field] === undefined);
+  if (missing.length > 0) {
+    throw new LowrankError(
+      "usage",
+      `${missing.map(flags).join(" and ")} is missing: the adapter's task takes ${fields.map(flags).join(" and ")}. ` +
+        "Pass it, or all inputs as a table with --input.",
+    );
+  }
   const values = given[first] ?? (await readLines());
   const rest = Object.fromEntries(
     others.flatMap((field) => (given[field] === undefined ? [] : [[field, given[field]]])),
   );
   return [values].flat().map((value) => Object.assign({ [first]: value }, rest));
 }
+
+/** The flags that give a field. */
+const flags = (field: string): string =>
+  field === "context" ? "--context or --context-file" : flag(field);
 
 const flag = (field: string): string =>
   `--${field.replaceAll(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;

@@ -95,6 +95,7 @@ function make({
     },
     metricNames: ["microF1", "macroF1", "subsetAccuracy"],
     bestMetric: "microF1",
+    settings: ["threshold"],
     unknown: undefined,
     targets(table, labelColumns) {
       const lists = readLists(table, labelColumns, labelSeparator);

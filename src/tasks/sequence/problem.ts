@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { Table } from "../../data/table.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
 import { PROBLEM_TYPES, type ProblemType } from "../objectives.ts";
-import type { TaskOptions } from "../options.ts";
+import type { TaskOptions, UseSettings } from "../options.ts";
 import type { Metrics, MetricTable } from "../task.ts";
 
 /** What an adapter must remember. */
@@ -46,6 +46,8 @@ export interface SequenceProblem<T = any, P = any> {
   readonly metricNames: readonly string[];
   readonly lowerIsBetter?: readonly string[];
   readonly bestMetric: string;
+  /** Settings that may be others when an adapter is used. Default none. */
+  readonly settings?: readonly (keyof UseSettings)[];
   /** The target of an example that has none: it counts nothing. */
   readonly unknown: T;
   /** A target for each row of labelled data. Throws LowrankError("data"). */

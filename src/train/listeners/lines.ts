@@ -87,7 +87,7 @@ function startedLines(event: StartedEvent): string[] {
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
-    `training: ${event.totalSteps} steps, ${Number(event.epochs.toFixed(2))} epochs`,
+    `training: ${event.totalSteps} steps, ${Number(event.epochs.toFixed(2))} epochs, on ${event.device}`,
   ];
 }
 
