@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { adaptedModel, baseModel, CONFIGS } from "../../test/tiny-lora.ts";
 import { LowrankError } from "../errors.ts";
-import { readHeader, writeSafetensors } from "../io/safetensors.ts";
+import { readFloat32, readHeader, writeSafetensors } from "../io/safetensors.ts";
 import { modelFromConfig } from "../models/auto.ts";
 import { parameterValues } from "../nn/bind.ts";
 import { applyLora } from "./apply.ts";
@@ -219,6 +219,18 @@ describe("PEFT's files", () => {
     ]);
     await loadAdapterWeights(directory, embedding.model, embedding.lora);
     expect(await parameterValues(base, parameters.get(base)!, 1)).toEqual(resized);
+    // Saved again, the adapter still has them: another's base may not.
+    const again = mkdtempSync(join(directory, "again-"));
+    await saveAdapter(again, embedding.model, {
+      lora: embedding.lora,
+      baseModel: null,
+      values: async (path) => (await parameterValues(path, parameters.get(path)!, 1))!,
+    });
+    const stored = (await readHeader(join(again, "adapter_model.safetensors"))).tensors;
+    expect([...stored.keys()].toSorted()).toEqual(
+      [...tensors.map(({ name }) => name), prefix + base].toSorted(),
+    );
+    expect(await readFloat32(stored.get(prefix + base)!)).toEqual(resized);
     rmSync(directory, { recursive: true });
   });
 

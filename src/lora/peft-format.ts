@@ -47,7 +47,8 @@ export function adapterParameters(model: Module, lora: LoraConfig): Map<string, 
     const isBias =
       (lora.bias === "all" && path.endsWith("bias")) ||
       (lora.bias === "lora_only" && path.endsWith(".base_layer.bias"));
-    if (isSaved(module, saved) || isAdapter || isBias) result.set(KEY_PREFIX + path, parameter);
+    if (isSaved(module, saved) || isAdapter || isBias || parameter.isStoredWithAdapter)
+      result.set(KEY_PREFIX + path, parameter);
   }
   return result;
 }
@@ -91,7 +92,9 @@ export async function loadAdapterWeights(
 ): Promise<void> {
   const adapter = await openAdapter(directory);
   const own = adapterParameters(model, lora);
-  pointAt(adapter, new Map([...storedBaseParameters(model, adapter.tensors), ...own]), lora);
+  const base = storedBaseParameters(model, adapter.tensors).filter(([key]) => !own.has(key));
+  pointAt(adapter, new Map([...base, ...own]), lora);
+  for (const [, parameter] of base) parameter.isStoredWithAdapter = true;
 }
 
 /** The same for parameters by their path, apart from a model; weights of the base in the file are passed over. */
@@ -118,7 +121,8 @@ function pointAt(
   }
 }
 
-/** Weights of the base that a file holds: PEFT stores those of adapted and of resized embeddings, and loads whatever fits. */
+/** Weights of the base that a file holds: PEFT stores those of adapted and of resized embeddings, and loads whatever fits. They
+ * may differ from the base's, by the rounding to half precision at least; so they are written again when the adapter is saved. */
 function storedBaseParameters(
   model: Module,
   tensors: ReadonlyMap<string, TensorInfo>,

@@ -22,6 +22,9 @@ export class Parameter implements Tensor {
   readonly shape: Shape;
   /** Whether training changes it. */
   requiresGrad = true;
+  /** Whether its values were read from an adapter's file that holds them although they are the base's. Then they are part of the
+   * adapter: another base may have others. */
+  isStoredWithAdapter = false;
   /** Where its values come from. */
   values: Values;
 

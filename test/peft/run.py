@@ -105,10 +105,9 @@ def load_adapter(folder, task, name):
 
 
 def store_as(file, dtype):
-    """Store an adapter's tensors in another type; weights of the base that are among them keep their own."""
-    tensors = load_file(file)
-    kept = {name: tensor for name, tensor in tensors.items() if name.endswith(".base_layer.weight")}
-    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()} | kept, file, metadata={"format": "pt"})
+    """Store an adapter's tensors in another type, also weights of the base that are among them: they are then other ones."""
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def random_inputs(generator, task, problem_type, labels, config):
