@@ -28,6 +28,18 @@ describe("Python's regular expressions", () => {
     expect(fullMatch(pattern, text)).toBe(expected);
   });
 
+  test("what would not end is stopped, and said", () => {
+    const name = `model.layers.0.${"a".repeat(60)}`;
+    for (const pattern of ["(.+)+x", "(?:a|a)*b", ".*(a|aa)+$x", "(.*)*(.*)*\\1x"]) {
+      expect(() => fullMatch(pattern, name.slice(15))).toThrow(
+        `target_modules: ${JSON.stringify(pattern)} takes more than a second to match "aaa`,
+      );
+    }
+    // Repeated groups that end at once are fine.
+    expect(fullMatch(String.raw`(?:\w+\.)+(a|b)+`, name)).toBe(true);
+    expect(fullMatch(String.raw`(?:\w+\.)+b+`, name)).toBe(false);
+  }, 30_000);
+
   test("what JavaScript cannot express, and what is none", () => {
     for (const pattern of ["(?>a)b", "a++", "(a)(?(1)b|c)", "(?x) a", "(", "[", "a{2}+"]) {
       expect(() => fullMatch(pattern, "a")).toThrow(

@@ -2,6 +2,10 @@
  * written for Python's `re`; where the two languages write the same thing differently it is rewritten, and what JavaScript
  * cannot express is an error. Source: https://docs.python.org/3/library/re.html#regular-expression-syntax */
 import { LowrankError } from "../errors.ts";
+import { execWithin } from "./bounded-match.ts";
+
+/** What is used of a regular expression. Both throw LowrankError("config") where matching takes too long. */
+export type Matcher = Pick<RegExp, "exec" | "test">;
 
 /** Tokens that the two languages write differently, or that have to be skipped as a whole. Order matters. */
 const TOKENS: readonly (readonly [RegExp, (match: RegExpExecArray) => string])[] = [
@@ -27,7 +31,21 @@ const LEADING_FLAGS = /^\(\?([aiLmsux]+)\)/;
  * The JavaScript expression for a Python one, put into `frame` (in place of "%"): `pythonRegExp(p, "^(?:%)$", …)` is
  * `re.fullmatch`, without "$" it is `re.match`. Throws LowrankError("config") that names `where`.
  */
-export function pythonRegExp(source: string, frame: string, where: string): RegExp {
+export function pythonRegExp(source: string, frame: string, where: string): Matcher {
+  const pattern = compile(source, frame, where);
+  const exec = (text: string): RegExpExecArray | null => {
+    const match = execWithin(pattern, text);
+    if (match !== "too long") return match;
+    throw new LowrankError(
+      "config",
+      `${where}: ${JSON.stringify(source)} takes more than a second to match ${JSON.stringify(text)}. ` +
+        "Write it without repetitions within repetitions, or list the names.",
+    );
+  };
+  return { exec, test: (text) => exec(text) !== null };
+}
+
+function compile(source: string, frame: string, where: string): RegExp {
   const flags = LEADING_FLAGS.exec(source);
   const body = source.slice(flags?.[0].length ?? 0);
   try {
