@@ -1,5 +1,4 @@
 /** @file lowrank merge: a full model directory with the adapter merged into the weights. */
-import { join } from "node:path";
 import { z } from "zod";
 import { createOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
