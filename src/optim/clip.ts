@@ -19,3 +19,8 @@ export function clipByGlobalNorm(
   const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
   return gradients.map((gradient) => mul(gradient, factor));
 }
+
+/** The same factor of a norm that is known, in float32. */
+export function clipFactor(norm: number, maxNorm: number): number {
+  return Math.min(Math.fround(Math.fround(maxNorm) / Math.fround(norm + Math.fround(1e-6))), 1);
+}

@@ -105,13 +105,15 @@ export class Engine {
 
   /** Run a program. Inputs that are not fed come from the store; fed buffers are copied. */
   run(program: Program, request: Partial<Omit<RunRequest, "program">> = {}): Promise<RunResult> {
-    const { feeds = {}, updates = {}, fetch = [] } = request;
+    const { feeds = {}, reads = {}, updates = {}, writes = {}, fetch = [] } = request;
     checkFeeds(program, feeds);
     const known = Object.entries(feeds).filter(([name]) => name in program.model.inputs);
     return this.#request("run", {
       program: program.id,
       feeds: Object.fromEntries(known),
+      reads,
       updates,
+      writes,
       fetch,
     });
   }

@@ -112,10 +112,10 @@ export function createHost(): Handlers {
       const feeds: Record<string, ort.Tensor> = {};
       for (const name of program.inputs) {
         const fed = request.feeds[name];
-        feeds[name] = fed ? toOrt(fed) : lookUp(name);
+        feeds[name] = fed ? toOrt(fed) : lookUp(request.reads[name] ?? name);
       }
       const started = performance.now();
-      const results = await program.session.run(feeds, fetches(request, store));
+      const results = await program.session.run(feeds, fetches(request, resident, lookUp));
       const elapsedMs = performance.now() - started;
       for (const [output, name] of Object.entries(request.updates)) {
         const { tensor } = resident(name);
@@ -128,18 +128,19 @@ export function createHost(): Handlers {
   };
 }
 
-/** What to compute, and into what: a preallocated tensor for each update, `null` for the rest. */
+/** What to compute, and into what: a preallocated tensor for each update and write, `null` for the rest. */
 function fetches(
-  { updates, fetch }: RunRequest,
-  store: ReadonlyMap<string, Resident>,
+  { updates, writes, fetch }: RunRequest,
+  resident: (name: string) => Resident,
+  lookUp: (name: string) => ort.Tensor,
 ): Record<string, ort.Tensor | null> {
   const result: Record<string, ort.Tensor | null> = {};
   for (const name of fetch) result[name] = null;
   for (const [output, name] of Object.entries(updates)) {
-    const entry = store.get(name);
-    if (!entry) throw new Error(`no tensor named "${name}" has been given to the engine`);
+    const entry = resident(name);
     result[output] = entry.spare ??= emptyLike(entry.tensor);
   }
+  for (const [output, name] of Object.entries(writes)) result[output] = lookUp(name);
   return result;
 }
 

@@ -30,8 +30,13 @@ export interface RunRequest {
   readonly program: number;
   /** Values of this run; every other input of the program is read from the store by its name. */
   readonly feeds: Readonly<Record<string, HostTensor>>;
+  /** Input name → name in the store, where they differ. */
+  readonly reads: Readonly<Record<string, string>>;
   /** Output name → name in the store under which it is kept, replacing what is there. */
   readonly updates: Readonly<Record<string, string>>;
+  /** Output name → stored tensor or view that it is written over. No second copy is needed; the program may read
+   * the same tensor only elementwise on the way to this output. */
+  readonly writes: Readonly<Record<string, string>>;
   /** Outputs to send back. */
   readonly fetch: readonly string[];
 }

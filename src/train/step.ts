@@ -1,5 +1,5 @@
 /**
- * @file One training step as one graph: forward, loss, gradients, clipping, optimizer.
+ * @file One training step as one graph: forward, loss, gradients, clipping, optimizer. (Many trained weights: split-step.ts.)
  *
  * A step over several micro-batches has the loss of the big batch: every micro-batch sums its losses
  * and divides by the number of labels of the whole step, which is fed. Its graph is one of four, by
@@ -9,14 +9,15 @@ import { grad } from "../autodiff/grad.ts";
 import type { Graph } from "../graph/graph.ts";
 import { input } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
+import type { ParameterRule } from "../lora/lora-plus.ts";
 import { bindParameters } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import { add, mul } from "../ops/elementwise.ts";
-import { adamw, type AdamWOptions, type AdamWScalars } from "../optim/adamw.ts";
+import { adamw, type AdamWOptions, type AdamWScalars, type AdamWState } from "../optim/adamw.ts";
 import { clipByGlobalNorm, globalNorm } from "../optim/clip.ts";
 import { deadRows } from "../passes/dead-rows.ts";
 import type { OptimizeOptions } from "../passes/optimize.ts";
-import { PASSES } from "../passes/optimize.ts";
+import { PASSES, type PassName } from "../passes/optimize.ts";
 import { flattenGradients, type Bucket } from "./trainable.ts";
 
 /** Names of the scalars that a step is fed, float32 []. */
@@ -59,12 +60,7 @@ export function buildStep(
   options: StepOptions,
   { passes = PASSES }: Pick<OptimizeOptions, "passes"> = {},
 ): StepGraph {
-  const scaled = mul(lossSum, scalarInput(STEP_INPUTS.lossScale));
-  const forward = passes.includes("dead-rows")
-    ? deadRows({ outputs: { scaled } })
-    : { outputs: { scaled } };
-  const parameters = buckets.flatMap(({ members }) => members.map((member) => member.parameter));
-  const { loss, gradients } = grad(forward.outputs["scaled"]!, parameters);
+  const { loss, gradients } = gradientsOf(buckets, lossSum, passes);
 
   const outputs: Record<string, Tensor> = { loss };
   const updates: Record<string, string> = {};
@@ -86,16 +82,13 @@ export function buildStep(
       options.maxGradNorm === undefined
         ? vectors
         : clipByGlobalNorm(vectors, norm, options.maxGradNorm);
-    const scalars = optimizerScalars();
     for (const [index, { names, length, rate, decays }] of buckets.entries()) {
       const state = {
         parameter: input(names.parameter, "float32", [length]),
         firstMoment: input(names.firstMoment, "float32", [length]),
         secondMoment: input(names.secondMoment, "float32", [length]),
       };
-      const learningRate = rate === 1 ? scalars.learningRate : mul(scalars.learningRate, rate);
-      const own = decays ? options : { ...options, weightDecay: 0 };
-      const next = adamw(state, clipped[index]!, { ...scalars, learningRate }, own);
+      const next = updated(state, clipped[index]!, { rate, decays }, options);
       for (const key of ["parameter", "firstMoment", "secondMoment"] as const) {
         update(names[key], next[key]);
       }
@@ -106,8 +99,35 @@ export function buildStep(
   return { graph: bindParameters({ outputs }, model), updates };
 }
 
-function scalarInput(name: string): Tensor {
+/** The loss, scaled as it is fed, and the gradients of all members of the buckets. */
+export function gradientsOf(
+  buckets: readonly Bucket[],
+  lossSum: Tensor,
+  passes: readonly PassName[],
+): ReturnType<typeof grad> {
+  const scaled = mul(lossSum, scalarInput(STEP_INPUTS.lossScale));
+  const forward = passes.includes("dead-rows")
+    ? deadRows({ outputs: { scaled } })
+    : { outputs: { scaled } };
+  const parameters = buckets.flatMap(({ members }) => members.map((member) => member.parameter));
+  return grad(forward.outputs["scaled"]!, parameters);
+}
+
+export function scalarInput(name: string): Tensor {
   return input(name, "float32", []);
+}
+
+/** The new state of an optimizer of a bucket or a part of it. */
+export function updated(
+  state: AdamWState,
+  gradient: Tensor,
+  { rate, decays }: ParameterRule,
+  options: AdamWOptions,
+): AdamWState {
+  const scalars = optimizerScalars();
+  const learningRate = rate === 1 ? scalars.learningRate : mul(scalars.learningRate, rate);
+  const own = decays ? options : { ...options, weightDecay: 0 };
+  return adamw(state, gradient, { ...scalars, learningRate }, own);
 }
 
 function optimizerScalars(): AdamWScalars {

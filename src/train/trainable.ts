@@ -36,10 +36,12 @@ export interface BucketNames {
   readonly gradient: string;
 }
 
-/** Distribute a model's trainable parameters, in their order; those in a bucket have the same rule. */
+/** Distribute a model's trainable parameters, in their order; those in a bucket have the same rule.
+ * @param capacity elements after which a bucket is full */
 export function makeBuckets(
   model: Module,
   rules: ReadonlyMap<Parameter, ParameterRule> = new Map(),
+  capacity = BUCKET_ELEMENTS,
 ): Bucket[] {
   const buckets: (Bucket & { members: Member[]; length: number })[] = [];
   /** The bucket that is being filled, by rule. */
@@ -50,7 +52,7 @@ export function makeBuckets(
     const key = `${rate} ${decays}`;
     const size = sizeOf(parameter.shape);
     let bucket = open.get(key);
-    if (!bucket || bucket.length + size > BUCKET_ELEMENTS) {
+    if (!bucket || bucket.length + size > capacity) {
       bucket = { names: bucketNames(buckets.length), members: [], length: 0, rate, decays };
       buckets.push(bucket);
       open.set(key, bucket);

@@ -1,0 +1,200 @@
+/**
+ * @file A training step for many trainable parameters, as when a whole model is trained: one graph leaves the gradients,
+ * another one is the optimizer for a piece of a few hundred thousand elements and runs over all pieces, each in place.
+ *
+ * Parameters, both moments and gradients then exist once, 16 bytes for each trained number; in one graph (step.ts) they
+ * take 28, since it never writes what it reads. And the dozen passes of AdamW over a piece stay in the processor's
+ * caches, where those over an embedding of 150 MB go to memory each time.
+ */
+import type { Graph } from "../graph/graph.ts";
+import { input } from "../graph/leaves.ts";
+import type { Tensor } from "../graph/node.ts";
+import type { ParameterRule } from "../lora/lora-plus.ts";
+import { bindParameters } from "../nn/bind.ts";
+import type { Module } from "../nn/module.ts";
+import { add, mul } from "../ops/elementwise.ts";
+import type { AdamWOptions } from "../optim/adamw.ts";
+import { clipFactor, globalNorm } from "../optim/clip.ts";
+import { PASSES, type OptimizeOptions } from "../passes/optimize.ts";
+import type { Engine, Program } from "../runtime/engine.ts";
+import { gradientsOf, scalarInput, updated, type StepKind } from "./step.ts";
+import {
+  compileStep,
+  scalar,
+  type MicroBatch,
+  type StepContext,
+  type StepFeeds,
+  type StepPrograms,
+  type StepResult,
+} from "./step-programs.ts";
+import type { Bucket } from "./trainable.ts";
+
+/** Elements of a piece (LOG.md has the numbers). */
+const PIECE_ELEMENTS = 2 ** 18;
+
+/** The part of the state that a piece of each is made of. */
+const STATE = ["parameter", "firstMoment", "secondMoment"] as const;
+const GRADIENT_SCALE = "gradient_scale";
+
+/** Where the gradient of a parameter is in the engine's store. */
+const gradientName = (parameter: string): string => `gradient.${parameter}`;
+/** The output that is written over an input. */
+const NEXT = "next.";
+const nextName = (input: string): string => NEXT + input;
+
+/** The gradients of a micro-batch: outputs "loss", with `update` "grad_norm", and the next value of each gradient in the
+ * store, which it is added to with `accumulated`. */
+export function buildGradients(
+  model: Module,
+  buckets: readonly Bucket[],
+  lossSum: Tensor,
+  { accumulated, update }: StepKind,
+  { passes = PASSES }: Pick<OptimizeOptions, "passes"> = {},
+): Graph {
+  const members = buckets.flatMap((bucket) => bucket.members);
+  const { loss, gradients } = gradientsOf(buckets, lossSum, passes);
+  const sums = gradients.map((gradient, i) => {
+    const name = gradientName(members[i]!.name);
+    return accumulated ? add(input(name, "float32", gradient.shape), gradient) : gradient;
+  });
+  const named = sums.map((sum, i) => [nextName(gradientName(members[i]!.name)), sum] as const);
+  const outputs = {
+    loss,
+    ...(update ? { grad_norm: globalNorm(sums) } : {}),
+    ...Object.fromEntries(named),
+  };
+  return bindParameters({ outputs }, model);
+}
+
+/** AdamW for a piece: inputs and outputs "parameter", "firstMoment" and "secondMoment" [length]; also reads "gradient" [length]
+ * and its factor "gradient_scale" []. */
+export function buildUpdate(length: number, rule: ParameterRule, options: AdamWOptions): Graph {
+  const vector = (name: string): Tensor => input(name, "float32", [length]);
+  const gradient = mul(vector("gradient"), scalarInput(GRADIENT_SCALE));
+  const state = {
+    parameter: vector("parameter"),
+    firstMoment: vector("firstMoment"),
+    secondMoment: vector("secondMoment"),
+  };
+  const next = updated(state, gradient, rule, options);
+  return { outputs: Object.fromEntries(STATE.map((key) => [nextName(key), next[key]])) };
+}
+
+/** A part of a bucket: where the optimizer's inputs are in the store. */
+interface Piece {
+  readonly rule: ParameterRule;
+  readonly length: number;
+  readonly reads: Readonly<Record<(typeof STATE)[number] | "gradient", string>>;
+}
+
+export class SplitStep implements StepPrograms {
+  readonly #context: StepContext;
+  readonly #pieces: readonly Piece[];
+  readonly #programs = new Map<string, Promise<Program>>();
+
+  private constructor(context: StepContext, pieces: readonly Piece[]) {
+    this.#context = context;
+    this.#pieces = pieces;
+  }
+
+  /** Name the pieces of the buckets, which the engine holds, and make room for their gradients. */
+  static async create(
+    context: StepContext,
+    pieceElements: number = PIECE_ELEMENTS,
+  ): Promise<SplitStep> {
+    const { engine, buckets } = context;
+    const pieces: Piece[] = [];
+    for (const bucket of buckets) {
+      const { names, members, length } = bucket;
+      const data = new Float32Array(length);
+      await engine.put(names.gradient, { dtype: "float32", shape: [length], data });
+      for (const { name, parameter, offset } of members) {
+        const view = { of: names.gradient, offset, shape: parameter.shape };
+        await engine.view(gradientName(name), view);
+      }
+      for (let offset = 0; offset < length; offset += pieceElements) {
+        const rest = Math.min(pieceElements, length - offset);
+        pieces.push(await namePiece(engine, bucket, offset, rest));
+      }
+    }
+    return new SplitStep(context, pieces);
+  }
+
+  async run(batch: MicroBatch, kind: StepKind, feeds: StepFeeds): Promise<StepResult> {
+    const { engine, options } = this.#context;
+    const program = await this.#gradients(batch, kind);
+    const written = Object.keys(program.model.outputs).filter((name) => name.startsWith(NEXT));
+    const { outputs } = await engine.run(program, {
+      feeds: { ...batch.feeds, ...feeds },
+      writes: Object.fromEntries(written.map((name) => [name, name.slice(NEXT.length)])),
+      fetch: kind.update ? ["loss", "grad_norm"] : ["loss"],
+    });
+    const loss = outputs["loss"]!.data[0] as number;
+    if (!kind.update) return { loss, gradNorm: 0 };
+    const gradNorm = outputs["grad_norm"]!.data[0] as number;
+    const factor =
+      options.maxGradNorm === undefined ? 1 : clipFactor(gradNorm, options.maxGradNorm);
+    // What is no number would spoil the optimizer's state for good.
+    if (Number.isFinite(gradNorm))
+      await this.#update({ ...feeds, [GRADIENT_SCALE]: scalar(factor) });
+    return { loss, gradNorm };
+  }
+
+  async release(): Promise<void> {
+    for (const program of this.#programs.values())
+      await this.#context.engine.release(await program);
+    this.#programs.clear();
+  }
+
+  async #update(feeds: StepFeeds): Promise<void> {
+    const writes = (reads: Piece["reads"]) =>
+      Object.fromEntries(STATE.map((key) => [nextName(key), reads[key]]));
+    for (const { rule, length, reads } of this.#pieces) {
+      const program = await this.#optimizer(length, rule);
+      await this.#context.engine.run(program, { feeds, reads, writes: writes(reads) });
+    }
+  }
+
+  #gradients(batch: MicroBatch, kind: StepKind): Promise<Program> {
+    const { model, buckets, options } = this.#context;
+    return this.#program(`${batch.key}|${kind.accumulated}|${kind.update}`, () =>
+      buildGradients(model, buckets, batch.lossSum(), kind, options),
+    );
+  }
+
+  #optimizer(length: number, { rate, decays }: ParameterRule): Promise<Program> {
+    const { options } = this.#context;
+    return this.#program(`${length}|${rate}|${decays}`, () =>
+      buildUpdate(length, { rate, decays }, options),
+    );
+  }
+
+  #program(key: string, build: () => Graph): Promise<Program> {
+    let program = this.#programs.get(key);
+    if (!program) {
+      program = compileStep(this.#context, build());
+      this.#programs.set(key, program);
+    }
+    return program;
+  }
+}
+
+async function namePiece(
+  engine: Engine,
+  { names, rate, decays }: Bucket,
+  offset: number,
+  length: number,
+): Promise<Piece> {
+  const view = async (of: string): Promise<string> => {
+    const name = `${of}[${offset}]`;
+    await engine.view(name, { of, offset, shape: [length] });
+    return name;
+  };
+  const reads = {
+    parameter: await view(names.parameter),
+    firstMoment: await view(names.firstMoment),
+    secondMoment: await view(names.secondMoment),
+    gradient: await view(names.gradient),
+  };
+  return { rule: { rate, decays }, length, reads };
+}
