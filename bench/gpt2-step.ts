@@ -1,5 +1,5 @@
-/** @file Times our GPT-2 124M training step (random weights, two labels, LoRA on every linear layer):
- * prints one JSON document with the same fields as bench/peers/gpt2_step.py. */
+/** @file Times our GPT-2 124M training step (random weights, two labels, LoRA on every linear layer, or with
+ * `--method full` all weights): prints one JSON document with the same fields as bench/peers/gpt2_step.py. */
 import { parseArgs } from "node:util";
 import { applyLora } from "../src/lora/apply.ts";
 import { loraConfig } from "../src/lora/config.ts";
@@ -18,6 +18,7 @@ const { values: options } = parseArgs({
     warmup: { type: "string", default: "2" },
     batch: { type: "string", default: "8" },
     length: { type: "string", default: "120" },
+    method: { type: "string", default: "lora" },
     layers: { type: "string", default: "12" },
     threads: { type: "string", default: "2" },
     profile: { type: "string" },
@@ -31,11 +32,13 @@ const { model, family } = modelFromConfig({
   n_layer: Number(options.layers),
   ...dropout,
 });
-applyLora(
-  model,
-  loraConfig({ r: 16, loraAlpha: 16, targetModules: "all-linear", taskType: "SEQ_CLS" }),
-  family,
-);
+if (options.method === "lora") {
+  applyLora(
+    model,
+    loraConfig({ r: 16, loraAlpha: 16, targetModules: "all-linear", taskType: "SEQ_CLS" }),
+    family,
+  );
+}
 if (options["zero-weights"]) {
   for (const parameter of model.namedParameters().values()) parameter.values = zeros;
 }

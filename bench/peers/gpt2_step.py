@@ -1,4 +1,4 @@
-"""Time of one LoRA training step on GPT-2 124M (random weights, two labels), in PyTorch.
+"""Time of one training step on GPT-2 124M (random weights, two labels), in PyTorch: LoRA, or with `--method full` all weights.
 
     --peer torch   plain PyTorch: a model written out by hand, LoRA around every nn.Linear, the head included, as in
                    appendix E of the book "Build a Large Language Model (From Scratch)"; loss on the last position.
@@ -130,6 +130,8 @@ class GPTClassifier(nn.Module):
 
 def plain_model(args: argparse.Namespace) -> nn.Module:
     model = GPTClassifier(args.dropout, args.attention)
+    if args.method == "full":
+        return model
     model.requires_grad_(False)
     replace_linear_with_lora(model, args.rank, args.alpha, fused=args.lora == "fused")
     return model
@@ -146,6 +148,8 @@ def peft_model(args: argparse.Namespace) -> nn.Module:
     config.pad_token_id = VOCABULARY - 1  # asked for as soon as a batch has two messages; never drawn below
     config.use_cache = False
     config._attn_implementation = "eager" if args.attention == "manual" else "sdpa"
+    if args.method == "full":
+        return GPT2ForSequenceClassification(config)
     lora = LoraConfig(
         task_type="SEQ_CLS",
         r=args.rank,
@@ -170,6 +174,7 @@ def loss_function(args: argparse.Namespace, model: nn.Module):
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=["torch", "peft"], required=True)
+    parser.add_argument("--method", choices=["lora", "full"], default="lora", help="full: all weights are trained")
     parser.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
     parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts (default 3)")
     parser.add_argument("--batch", type=int, default=8)

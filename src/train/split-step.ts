@@ -147,11 +147,10 @@ export class SplitStep implements StepPrograms {
   }
 
   async #update(feeds: StepFeeds): Promise<void> {
-    const writes = (reads: Piece["reads"]) =>
-      Object.fromEntries(STATE.map((key) => [nextName(key), reads[key]]));
     for (const { rule, length, reads } of this.#pieces) {
       const program = await this.#optimizer(length, rule);
-      await this.#context.engine.run(program, { feeds, reads, writes: writes(reads) });
+      const writes = Object.fromEntries(STATE.map((key) => [nextName(key), reads[key]]));
+      await this.#context.engine.run(program, { feeds, reads, writes });
     }
   }
 
