@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { sentimentRows, writeTinyModel } from "../test/tiny-model.ts";
+import { Trainer } from "../src/train/trainer.ts";
 import { readMail } from "./mails.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -51,6 +52,27 @@ test("train-csv", async () => {
   expect(printed).toMatch(/accuracy: [\d.]+/);
   expect(printed).toMatch(/label: '(good|bad)'/);
 });
+
+test("several-adapters", async () => {
+  const model = await writeTinyModel(join(directory, "several"), { family: "bert" });
+  const rows = sentimentRows(8);
+  const tagged = rows.map(({ text }) => {
+    const tokens = text.split(" ");
+    return { tokens, tags: tokens.map((word) => (word === "film" ? "B-ART" : "O")) };
+  });
+  const outputs = [join(directory, "reviews"), join(directory, "names")] as const;
+  for (const [output, options] of [
+    [outputs[0], { data: rows }],
+    [outputs[1], { task: "ner", data: tagged, steps: 60, learningRate: 0.02 }],
+  ] as const) {
+    const trainer = await Trainer.create({ model, output, r: 4, validationSplit: 0, ...options });
+    await trainer.train();
+    await trainer.close();
+  }
+  const printed = await run("several-adapters.ts", ["a very good film", ...outputs]);
+  expect(printed).toMatch(/reviews \(sequence-classification\): \{\s+label: '(good|bad)'/);
+  expect(printed).toMatch(/names \(token-classification\): \{\s+entities: \[\s+\{[^]*text: 'film'/);
+}, 60_000);
 
 test("own-model", async () => {
   const output = join(directory, "own-model");

@@ -46,10 +46,15 @@ export async function loadParameters(
   }
 }
 
-/** The graph with every parameter of a model as an input of its name. */
-export function bindParameters(graph: Graph, model: Module): Graph {
+/** The graph with every parameter of a model as an input of its name: its path, or what `names` says. */
+export function bindParameters(
+  graph: Graph,
+  model: Module,
+  names?: ReadonlyMap<Parameter, string>,
+): Graph {
   const inputs = new Map<Tensor, Tensor>();
-  for (const [name, parameter] of model.namedParameters()) {
+  for (const [path, parameter] of model.namedParameters()) {
+    const name = names?.get(parameter) ?? path;
     const { dtype, shape, requiresGrad } = parameter;
     inputs.set(parameter, input(name, dtype, shape, requiresGrad ? {} : { frozen: true }));
   }

@@ -4,6 +4,7 @@ import { planBatches } from "../data/batches.ts";
 import type { Model } from "../models/family.ts";
 import type { InputShape } from "../models/inputs.ts";
 import { bindParameters } from "../nn/bind.ts";
+import type { Parameter } from "../nn/parameter.ts";
 import { deadRows } from "../passes/dead-rows.ts";
 import { compile } from "../runtime/compile.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
@@ -26,6 +27,8 @@ export interface EvaluatorOptions {
   readonly batchSize: number;
   readonly maxLength: number;
   readonly padTokenId: number;
+  /** Names of the parameters in the engine; default: their paths. */
+  readonly names?: ReadonlyMap<Parameter, string> | undefined;
 }
 
 /** Called after each batch. */
@@ -64,6 +67,13 @@ export class Evaluator {
   ): Promise<unknown[]> {
     const { results } = await this.#run(examples, progress);
     return this.#options.task.predictions(inputs, examples, results);
+  }
+
+  /** Release the compiled programs; those needed again are compiled again. */
+  async release(): Promise<void> {
+    const programs = [...this.#programs.values()];
+    this.#programs.clear();
+    for (const program of programs) await this.#options.engine.release(program);
   }
 
   /** What the task keeps of each example, in order, and the mean loss. */
@@ -111,13 +121,13 @@ export class Evaluator {
 
   async #program(shape: InputShape): Promise<Program> {
     const key = `${shape.batch}x${shape.length}`;
-    const { engine, model, task } = this.#options;
+    const { engine, model, task, names } = this.#options;
     let program = this.#programs.get(key);
     if (!program) {
       model.eval();
       const { results, lossSum } = task.build(model, shape);
       const graph = deadRows({ outputs: { ...results, [LOSS]: lossSum } });
-      program = await compile(engine, bindParameters(graph, model));
+      program = await compile(engine, bindParameters(graph, model, names));
       await this.#makeRoom();
     }
     this.#programs.delete(key);

@@ -10,8 +10,6 @@ import {
   type AdapterConfig,
 } from "../lora/peft-format.ts";
 import { familyOf } from "../models/auto.ts";
-import { loadParameters } from "../nn/bind.ts";
-import { Engine } from "../runtime/engine.ts";
 import type { DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
 import { asInputs } from "../tasks/inputs.ts";
@@ -23,6 +21,7 @@ import { toTable, type DataSource } from "./data.ts";
 import { EVALUATION_BATCH, Evaluator, type Progress } from "./evaluate.ts";
 import { MANIFEST_FILE, type Manifest } from "./manifest.ts";
 import { findAdapter } from "./saved-adapter.ts";
+import { SharedEngine, storedPlaces, unchanged, type EngineShare } from "./shared-engine.ts";
 
 export interface PredictorOptions extends Partial<UseSettings> {
   /** Directory of the base model, where it is not the one that the adapter names. */
@@ -34,6 +33,9 @@ export interface PredictorOptions extends Partial<UseSettings> {
   readonly device?: DeviceChoice | undefined;
   /** 0: one per core. */
   readonly threads?: number | undefined;
+  /** A predictor whose engine this one uses too, with its device and threads: the weights of a base model that both have are
+   * in memory once. Each is closed by itself. */
+  readonly shareWith?: Predictor<any> | undefined;
 }
 
 /**
@@ -56,12 +58,14 @@ export class Predictor<P = ClassificationPrediction> {
   /** What the user should know: of the adapter, and of the data of the last call. */
   warnings: readonly string[];
   readonly #adapterWarnings: readonly string[];
-  readonly #engine: Engine;
+  readonly #shared: SharedEngine;
+  readonly #share: EngineShare;
   readonly #base: Base;
   readonly #evaluator: Evaluator;
 
   private constructor(
-    engine: Engine,
+    shared: SharedEngine,
+    share: EngineShare,
     base: Base,
     task: Task,
     manifest: Manifest | undefined,
@@ -73,10 +77,12 @@ export class Predictor<P = ClassificationPrediction> {
     this.manifest = manifest;
     this.warnings = warnings;
     this.#adapterWarnings = warnings;
-    this.#engine = engine;
+    this.#shared = shared;
+    this.#share = share;
     this.#base = base;
     this.#evaluator = new Evaluator({
-      engine,
+      engine: share.engine,
+      names: share.names,
       model: base.model,
       task,
       batchSize,
@@ -108,19 +114,15 @@ export class Predictor<P = ClassificationPrediction> {
       // The adapter brings its own.
       newHead: true,
     });
+    const places = storedPlaces(base);
     applyLora(base.model, adapter.lora, base.family);
     await loadAdapterWeights(directory, base.model, adapter.lora);
     const warnings = [...found.warnings, ...unsavedWarning(base, adapter.lora)];
 
-    const { device = "cpu", threads = 0, batchSize = EVALUATION_BATCH } = options;
-    const engine = await Engine.start({ device, threads });
-    try {
-      await loadParameters(engine, base.model, { seed: 0 });
-    } catch (error) {
-      await engine.close();
-      throw error;
-    }
-    return new Predictor(engine, base, task, manifest, warnings, batchSize);
+    const { device = "cpu", threads = 0, batchSize = EVALUATION_BATCH, shareWith } = options;
+    const shared = shareWith ? shareWith.#shared : await SharedEngine.start({ device, threads });
+    const share = await shared.add(base.model, unchanged(places, adapter.lora));
+    return new Predictor(shared, share, base, task, manifest, warnings, batchSize);
   }
 
   /** One prediction an input: its fields by name (`task.fields`), or the first field's text alone.
@@ -143,8 +145,10 @@ export class Predictor<P = ClassificationPrediction> {
     return this.#evaluator.evaluate(examples, progress);
   }
 
+  /** Nothing else can be called afterwards. */
   async close(): Promise<void> {
-    await this.#engine.close();
+    await this.#evaluator.release();
+    await this.#share.release();
   }
 
   #count({ examples, truncated, warnings = [] }: Examples): Examples["examples"] {
