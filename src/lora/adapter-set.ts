@@ -3,6 +3,7 @@
  * parameters keep their names, so that an engine that has them needs those of a new adapter only.
  * What the operations mean follows peft 0.21 (add_adapter, set_adapter, add_weighted_adapter, adapter_names).
  */
+import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import type { PretrainedModel } from "../models/auto.ts";
 import type { Model } from "../models/family.ts";
@@ -18,9 +19,11 @@ import { isMergeable, mergeInto } from "./host-merge.ts";
 import { isFromWeight } from "./initial.ts";
 import { frozen, readerOf, requireFinite, type Merge, type MergeOptions } from "./merge.ts";
 import {
+  ADAPTER_CONFIG_FILE,
   loadAdapterParameters,
   readAdapterConfig,
   saveAdapterParameters,
+  unknownKeysWarning,
   type SaveAdapterOptions,
 } from "./peft-format.ts";
 import {
@@ -96,9 +99,11 @@ export class AdapterSet {
     this.activate(...(this.#configs.size === 1 ? [name] : this.#active));
   }
 
-  /** Add an adapter from its directory. Throws LowrankError; the set is then as before. */
-  async load(name: string, directory: string): Promise<void> {
-    const { lora } = await readAdapterConfig(directory);
+  /** Add an adapter from its directory. Returns what the user should know of it: options of its configuration that were ignored.
+   * Throws LowrankError; the set is then as before. */
+  async load(name: string, directory: string): Promise<string[]> {
+    const config = await readAdapterConfig(directory);
+    const { lora } = config;
     this.add(name, lora);
     try {
       await loadAdapterParameters(directory, this.parameters(name), lora);
@@ -106,6 +111,8 @@ export class AdapterSet {
       this.delete(name);
       throw error;
     }
+    const warning = unknownKeysWarning(config, join(directory, ADAPTER_CONFIG_FILE));
+    return warning === undefined ? [] : [warning];
   }
 
   /** Write an adapter's two files into an existing directory. */
