@@ -22,6 +22,8 @@ import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { applyDifference, difference, narrowed, type DeltaDtype } from "./difference.ts";
 
+export type { DeltaDtype } from "./difference.ts";
+
 export const DELTA_WEIGHTS_FILE = "delta.safetensors";
 export const DELTA_CONFIG_FILE = "delta_config.json";
 

@@ -133,7 +133,7 @@ async function runTrial(trial: Trial, options: RunTrialsOptions): Promise<TrialR
 /** The part of `lowrank train --json` that is used. */
 interface TrainDocument {
   readonly trainableParameters: number;
-  readonly adapterBytes: number;
+  readonly storedBytes: number;
   readonly peakMemoryBytes: number;
   readonly result: {
     readonly seconds: number;
@@ -142,14 +142,14 @@ interface TrainDocument {
 }
 
 function successOf(trial: Trial, stdout: string): TrialResult {
-  const { trainableParameters, adapterBytes, peakMemoryBytes, result } = JSON.parse(
+  const { trainableParameters, storedBytes, peakMemoryBytes, result } = JSON.parse(
     stdout,
   ) as TrainDocument;
   return {
     ...trial,
     metrics: result.metrics?.scalars ?? {},
     trainableParameters,
-    storedBytes: adapterBytes,
+    storedBytes,
     seconds: result.seconds,
     peakMemoryBytes,
   };

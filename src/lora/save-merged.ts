@@ -49,6 +49,8 @@ export interface SaveMergedOptions {
   readonly config: Readonly<Record<string, unknown>>;
   /** A directory whose tokenizer files replace the base's: the adapter's. */
   readonly tokenizer: string;
+  /** Reads a parameter's values; default: as the model has them. */
+  readonly read?: ReadParameter;
 }
 
 export interface SavedModel {
@@ -148,7 +150,7 @@ function plan(
   if (info && !isChanged(tensor, base) && info.dtype === dtype) {
     return { name, dtype, shape, data: () => readTensor(info) };
   }
-  const read = rawReader(model);
+  const { read = rawReader(model) } = options;
   return {
     name,
     dtype,

@@ -103,6 +103,30 @@ export function isNamed(path: string, names: readonly string[]): boolean {
   return names.some((name) => path === name || path.endsWith(`.${name}`));
 }
 
+/** Names of modules as options give them: a list of names or ends of paths, or one regular expression for whole paths. */
+export class ModulePatterns {
+  readonly #wanted: string | readonly string[];
+  readonly #where: string;
+
+  /** @param where the option, for messages */
+  constructor(wanted: string | readonly string[], where: string) {
+    this.#wanted = wanted;
+    this.#where = where;
+  }
+
+  /** As it was given. */
+  get text(): string {
+    return JSON.stringify(this.#wanted);
+  }
+
+  /** Whether a module's path is meant. */
+  match(path: string): boolean {
+    return typeof this.#wanted === "string"
+      ? fullMatch(this.#wanted, path, this.#where)
+      : isNamed(path, this.#wanted);
+  }
+}
+
 function fullMatch(source: string, path: string, where: string): boolean {
   return pythonRegExp(source, "^(?:%)$", where).test(path);
 }

@@ -2,6 +2,7 @@
  * metrics.jsonl and servers are functions of these events. */
 import type { Device } from "../runtime/protocol.ts";
 import type { Metrics } from "../tasks/task.ts";
+import type { SavedKind } from "./methods/method.ts";
 
 /** Everything is loaded, the first step is about to run. */
 export interface StartedEvent {
@@ -13,8 +14,11 @@ export interface StartedEvent {
   /** Numbers of parameters: those of the base with the adapter, and those that training changes. */
   readonly parameters: number;
   readonly trainableParameters: number;
-  /** Size of adapter_model.safetensors. */
-  readonly adapterBytes: number;
+  readonly method: "lora" | "full";
+  /** What will be stored: an adapter, a whole model, or the change of one. */
+  readonly saves: SavedKind;
+  /** Size of its weights. */
+  readonly storedBytes: number;
   readonly trainExamples: number;
   /** 0 without validation data. */
   readonly validationExamples: number;
@@ -136,10 +140,10 @@ export interface TrainResult {
   readonly tokens: number;
   /** Mean training loss of the last epoch (of the part that was run). */
   readonly trainLoss: number;
-  /** The step whose adapter is kept. */
+  /** The step whose weights are kept. */
   readonly keptStep: number;
   /** Validation metrics of that adapter; absent without an evaluation of it. */
   readonly metrics?: Metrics;
-  /** The directory with the adapter; absent without `output`. */
+  /** The directory with what was trained; absent without `output`. */
   readonly output?: string;
 }

@@ -1,4 +1,4 @@
-/** @file The training loop: epochs of batches, steps, evaluations, and which adapter is kept. */
+/** @file The training loop: epochs of batches, steps, evaluations, and which weights are kept. */
 import { planBatches, type Batch } from "../data/batches.ts";
 import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/family.ts";
@@ -27,14 +27,15 @@ export interface LoopContext {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An adapter that is worth keeping. */
+/** Weights that are worth keeping. */
 export interface Kept {
   readonly step: number;
-  readonly values: Snapshot;
+  /** Absent for those that the engine holds at the end. */
+  readonly values?: Snapshot;
   readonly metrics?: Metrics;
 }
 
-/** Training diverged; the engine holds the adapter of `kept`, or the untrained one. */
+/** Training diverged; the engine holds the weights of `kept`, or the untrained ones. */
 export class DivergedError extends LowrankError {
   readonly kept: Kept | undefined;
   readonly progress: Progress;
@@ -73,7 +74,7 @@ export function countSteps(
 }
 
 /**
- * Train. Afterwards the engine holds the best adapter by the validation data, or the last one without.
+ * Train. Afterwards the engine holds the best weights by the validation data, or the last ones without.
  * Throws DivergedError when loss or gradient are no longer numbers.
  */
 export async function runLoop(context: LoopContext): Promise<Omit<TrainResult, "output">> {
@@ -103,17 +104,17 @@ class Loop {
 
   async run(): Promise<Omit<TrainResult, "output">> {
     const { engine, stepper } = this.#context;
-    const untrained = await takeSnapshot(engine, stepper.buckets);
     let reason: TrainResult["reason"];
     try {
       reason = await this.#epochs();
       if (!this.#best) this.#best = await this.#current();
     } catch (error) {
-      await restoreSnapshot(engine, this.#best?.values ?? untrained);
+      if (this.#best?.values) await restoreSnapshot(engine, this.#best.values);
+      else await stepper.reset();
       throw error;
     }
-    await restoreSnapshot(engine, this.#best.values);
-    const { step, metrics } = this.#best;
+    const { step, metrics, values } = this.#best;
+    if (values) await restoreSnapshot(engine, values);
     return { ...this.#progress(reason), keptStep: step, ...(metrics ? { metrics } : {}) };
   }
 
@@ -199,7 +200,7 @@ class Loop {
     if (!isLast && this.#isAborted()) return this.#stop("aborted");
     const every = options.evalEvery === "epoch" ? this.#perEpoch : options.evalEvery;
     if (isLast || this.#step % every === 0) {
-      if (validation.length > 0) await this.#evaluate();
+      if (validation.length > 0) await this.#evaluate(isLast);
       else this.#best = await this.#current();
     }
     if (isLast) return "completed";
@@ -223,7 +224,7 @@ class Loop {
     return reason;
   }
 
-  async #evaluate(): Promise<void> {
+  async #evaluate(isLast: boolean): Promise<void> {
     const { engine, stepper, evaluator, validation, emit, options, task } = this.#context;
     const started = performance.now();
     const step = this.#step;
@@ -235,7 +236,10 @@ class Loop {
     const name = options.bestMetric ?? task.bestMetric;
     const isLower = name === "loss" || (task.lowerIsBetter?.includes(name) ?? false);
     const isBest = isBetter(metrics, this.#best?.metrics, name, isLower);
-    if (isBest) this.#best = { step, metrics, values: await takeSnapshot(engine, stepper.buckets) };
+    if (isBest) {
+      const values = isLast ? {} : { values: await takeSnapshot(engine, stepper.buckets) };
+      this.#best = { step, metrics, ...values };
+    }
     this.#sinceBest = isBest ? 0 : this.#sinceBest + 1;
     const elapsedMs = performance.now() - started;
     this.#evaluationMs += elapsedMs;
@@ -243,11 +247,11 @@ class Loop {
     emit({ type: "evaluated", step, epoch: this.#epoch(), metrics, isBest, seconds });
   }
 
-  /** The adapter as it is now. */
+  /** The weights as they are now. */
   async #current(): Promise<Kept> {
     const { engine, stepper } = this.#context;
     const values = await takeSnapshot(engine, stepper.buckets);
-    if (!allFinite(values)) throw this.#diverged("the adapter has values that are no numbers");
+    if (!allFinite(values)) throw this.#diverged("weights are no longer numbers");
     return { step: this.#step, values };
   }
 
@@ -259,8 +263,8 @@ class Loop {
     const { learningRate } = this.#context.options;
     const kept = this.#best;
     const outcome = kept
-      ? `The adapter of step ${kept.step} is kept.`
-      : "No earlier adapter was evaluated, so none is kept.";
+      ? `What was trained until step ${kept.step} is kept.`
+      : "Nothing earlier was evaluated, so nothing is kept.";
     return new DivergedError(
       `step ${this.#step}: expected finite numbers, but ${what}. ${outcome} ` +
         `Choose a learning rate below ${learningRate}, or more warm-up.`,

@@ -1,19 +1,21 @@
-/** @file The model card of an adapter: README.md as the Hugging Face hub expects it.
+/** @file The card of what was trained: README.md as the Hugging Face hub expects it.
  * Source: https://huggingface.co/docs/hub/model-cards */
 import type { Metrics, MetricTable } from "../tasks/task.ts";
-import { MANIFEST_FILE } from "./manifest.ts";
-import type { AdapterContents } from "./output.ts";
+import type { OutputContents } from "./output.ts";
 
 /** Options that tell nothing about how the adapter came about. */
 const NOT_SHOWN = new Set(["output", "overwrite", "device", "threads", "model"]);
 
+/** The library that loads each kind of directory. */
+const LIBRARIES = { adapter: "peft", delta: "lowrank", model: "transformers" } as const;
+
 /** The text of README.md. `name`: the adapter's directory. */
-export function modelCard(name: string, contents: AdapterContents): string {
-  const { base, task, options, result } = contents;
+export function modelCard(name: string, contents: OutputContents): string {
+  const { base, method, task, options, result } = contents;
   const sections = [
     frontMatter(contents),
     `# ${name}`,
-    `A LoRA adapter for ${task.name} (${base.family.modelType}), trained with Lowrank on the base model \`${options.model}\`.`,
+    `${method.title} for ${task.name} (${base.family.modelType}), trained with Lowrank on the base model \`${options.model}\`.`,
     result?.metrics ? results(result.metrics, contents) : "",
     "## Use",
     code("sh", `lowrank predict --adapter ${name} ${flags(task.fields)}`),
@@ -26,8 +28,7 @@ export function modelCard(name: string, contents: AdapterContents): string {
         `console.log(await predictor.predict([${input(task.fields)}]));`,
       ].join("\n"),
     ),
-    "The weights are in PEFT's format. In Python, `PeftModel.from_pretrained(model, directory)` puts them on " +
-      `the base model; load that with the keys of \`modelConfig\` in ${MANIFEST_FILE} (\`num_labels\`, \`id2label\`, …).`,
+    method.usage,
     "## Training",
     training(contents),
     markdownTable({ title: "", columns: ["option", "value"], rows: shownOptions(contents) }),
@@ -35,13 +36,13 @@ export function modelCard(name: string, contents: AdapterContents): string {
   return `${sections.filter((section) => section !== "").join("\n\n")}\n`;
 }
 
-function frontMatter({ task, options }: AdapterContents): string {
+function frontMatter({ method, task, options }: OutputContents): string {
   const base = JSON.stringify(options.model); // A JSON string is a YAML string.
-  const tags = ["lora", "lowrank"].map((tag) => `  - ${tag}`);
+  const tags = [...method.tags, "lowrank"].map((tag) => `  - ${tag}`);
   return [
     "---",
     `base_model: ${base}`,
-    "library_name: peft",
+    `library_name: ${LIBRARIES[method.saves]}`,
     `pipeline_tag: ${task.pipelineTag}`,
     "tags:",
     ...tags,
@@ -49,7 +50,7 @@ function frontMatter({ task, options }: AdapterContents): string {
   ].join("\n");
 }
 
-function results(metrics: Metrics, { task, validationExamples, options }: AdapterContents): string {
+function results(metrics: Metrics, { task, validationExamples, options }: OutputContents): string {
   const source = options.validationData === undefined ? "held-out examples" : "validation examples";
   const scalars = Object.entries(metrics.scalars);
   return [
@@ -60,14 +61,14 @@ function results(metrics: Metrics, { task, validationExamples, options }: Adapte
   ].join("\n\n");
 }
 
-function training({ options, trainExamples, result }: AdapterContents): string {
+function training({ options, trainExamples, result }: OutputContents): string {
   const data = `Trained on ${trainExamples} examples of \`${options.data}\``;
   if (!result) return `${data}: not yet.`;
   const end = result.reason === "completed" ? "" : ` (${result.reason})`;
-  return `${data}, ${result.steps} steps${end}; the adapter is that of step ${result.keptStep}.`;
+  return `${data}, ${result.steps} steps${end}; what is kept is of step ${result.keptStep}.`;
 }
 
-function shownOptions({ options }: AdapterContents): [string, string][] {
+function shownOptions({ options }: OutputContents): [string, string][] {
   return Object.entries(options)
     .filter(([key, value]) => !NOT_SHOWN.has(key) && value !== null && value !== undefined)
     .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);

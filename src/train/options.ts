@@ -15,7 +15,9 @@ const ratio = z.number().min(0).lt(1);
 /** Tried with all-MiniLM-L6 on 1,045 SMS, one run each, accuracy on 300 others: two epochs at 2e-4 97.0 %,
  * at 5e-4 98.0 %, at 2e-3 94.3 % with a restless training loss; three epochs at 5e-4 97.3 % (940 SMS), at
  * 1e-3 98.0 % with spikes of the loss. A point is three texts: these tell stable from unstable, not more. */
-const DEFAULT_LEARNING_RATE = 5e-4;
+const LORA_LEARNING_RATE = 5e-4;
+/** Weights that carry what was learnt before take smaller steps: a tenth, as is usual. */
+const FULL_LEARNING_RATE = 5e-5;
 
 /** LoRA's options. Rank, alpha and targets have other defaults than PEFT: they fit small models with
  * little data. */
@@ -52,6 +54,34 @@ const loraOptions = {
     .describe("Tokens whose rows of the input embedding are trained as well, by their numbers"),
 } as const;
 
+/** What of the model is trained and stored. */
+const methodOptions = {
+  method: z
+    .enum(["lora", "full"])
+    .default("lora")
+    .describe("lora: train adapters; full: train the model's own weights"),
+  trainModules: z
+    .union([z.string(), z.array(z.string()).min(1)])
+    .nullable()
+    .default(null)
+    .describe(
+      "With full, modules whose weights are trained, beside the head: names or path endings, or one regular expression for whole paths; default: all",
+    ),
+  trainLastLayers: count
+    .optional()
+    .describe("With full, train the last layers, so many, what follows them, and the head"),
+  save: z
+    .enum(["adapter", "model", "delta"])
+    .optional()
+    .describe(
+      "What to write: the adapter (lora), the whole model, or its change W' - W; default for full: the model",
+    ),
+  saveDtype: z
+    .enum(["f32", "f16", "bf16"])
+    .default("f32")
+    .describe("With full, data type of the stored weights; f32 restores them exactly"),
+} as const;
+
 /** All options; keys are the command line's flags in camelCase. */
 export const trainOptionsSchema = z.strictObject({
   model: z.string().min(1).describe("Directory of the base model"),
@@ -67,6 +97,7 @@ export const trainOptionsSchema = z.strictObject({
     .string()
     .default("sequence-classification")
     .describe(`What to train: ${TASKS.map(({ name }) => name).join(", ")}`),
+  ...methodOptions,
 
   ...columnOptions,
   validationSplit: ratio
@@ -90,8 +121,10 @@ export const trainOptionsSchema = z.strictObject({
   learningRate: z
     .number()
     .positive()
-    .default(DEFAULT_LEARNING_RATE)
-    .describe("Highest learning rate"),
+    .optional()
+    .describe(
+      `Highest learning rate; default: ${LORA_LEARNING_RATE} for LoRA, ${FULL_LEARNING_RATE} for full fine-tuning`,
+    ),
   schedule: z
     .enum(SCHEDULES)
     .default("linear")
@@ -144,17 +177,57 @@ export const trainOptionsSchema = z.strictObject({
   threads: z.number().int().min(0).default(0).describe("CPU threads; 0: one per core"),
 });
 
+type Parsed = z.infer<typeof trainOptionsSchema>;
 /** All options, defaults filled in. */
-export type TrainOptions = z.infer<typeof trainOptionsSchema>;
+export type TrainOptions = Omit<Parsed, "learningRate" | "save"> & {
+  readonly learningRate: number;
+  readonly save: NonNullable<Parsed["save"]>;
+};
 /** What a user gives: `model` and `data` at least. */
 export type TrainOptionsInput = z.input<typeof trainOptionsSchema>;
 
 /** Check options and fill in defaults. Throws LowrankError("usage") that lists every problem. */
 export function trainOptions(input: unknown, where = "options"): TrainOptions {
   const parsed = trainOptionsSchema.safeParse(input);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(
-    (issue) => `${issue.path.join(".") || "options"}: ${issue.message}`,
-  );
-  throw new LowrankError("usage", `${where}: ${problems.join("; ")}.`);
+  const problems = parsed.success
+    ? contradictions(parsed.data)
+    : parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
+  if (!parsed.success || problems.length > 0) {
+    throw new LowrankError("usage", `${where}: ${problems.join("; ")}.`);
+  }
+  const { data } = parsed;
+  const isFull = data.method === "full";
+  const {
+    learningRate = isFull ? FULL_LEARNING_RATE : LORA_LEARNING_RATE,
+    save = isFull ? "model" : "adapter",
+  } = data;
+  return { ...data, learningRate, save };
+}
+
+/** Options of one method alone. */
+const OWN_OPTIONS = {
+  lora: [...Object.keys(loraOptions), "loraPlusLrRatio"],
+  full: ["trainModules", "trainLastLayers"],
+} as const;
+
+/** What does not go together. */
+function contradictions(options: Parsed): string[] {
+  const { method, save, model, data } = options;
+  const other = method === "lora" ? "full" : "lora";
+  const usual = trainOptionsSchema.parse({ model, data });
+  const misplaced = OWN_OPTIONS[other].filter((name) => {
+    const [value, otherwise] = [options, usual].map((all) => all[name as keyof Parsed]);
+    return JSON.stringify(value) !== JSON.stringify(otherwise);
+  });
+  const isWritten = save === undefined || (save === "adapter") === (method === "lora");
+  return [
+    ...misplaced.map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`),
+    ...(isWritten
+      ? []
+      : [
+          method === "lora"
+            ? `save: expected "adapter" with method lora, got "${save}"; lowrank merge makes a model of an adapter`
+            : 'save: expected "model" or "delta" with method full, got "adapter"; lowrank extract makes an adapter of a change',
+        ]),
+  ];
 }

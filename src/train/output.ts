@@ -1,25 +1,21 @@
-/** @file Writing an adapter directory: PEFT's files, the tokenizer, lowrank.json and a model card. */
+/** @file Writing what was trained into a directory: weights, tokenizer, lowrank.json and a model card. */
 import { copyFile, statfs } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { sizeOf } from "../graph/shape.ts";
-import { findNonFinite } from "../io/float16.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";
-import type { LoraConfig } from "../lora/config.ts";
-import { adapterParameters, saveAdapter } from "../lora/peft-format.ts";
-import type { Module } from "../nn/module.ts";
 import type { Task } from "../tasks/task.ts";
 import { libraryVersion } from "../version.ts";
 import type { Base } from "./base.ts";
 import type { TrainResult } from "./events.ts";
 import { baseModelEntry, MANIFEST_FILE, type Manifest } from "./manifest.ts";
 import { modelCard } from "./model-card.ts";
+import type { Method, ReadValues } from "./methods/method.ts";
 import type { TrainOptions } from "./options.ts";
 
-export interface AdapterContents {
+export interface OutputContents {
   readonly base: Base;
-  readonly lora: LoraConfig;
+  readonly method: Method;
   readonly task: Task;
   readonly options: TrainOptions;
   readonly trainExamples: number;
@@ -27,25 +23,21 @@ export interface AdapterContents {
   /** Absent before training. */
   readonly result?: Omit<TrainResult, "output">;
   /** Reads a parameter's current values. */
-  readonly values: (path: string) => Promise<Float32Array>;
+  readonly values: ReadValues;
 }
 
 /**
  * Write everything into `path`, a directory under construction that will be `target`.
- * Throws LowrankError "training" when the adapter holds values that are no numbers, "io" when the disk is
+ * Throws LowrankError "training" when there are values that are no numbers, "io" when the disk is
  * full or refuses.
  */
-export async function writeAdapterDirectory(
+export async function writeOutputDirectory(
   path: string,
   target: string,
-  contents: AdapterContents,
+  contents: OutputContents,
 ): Promise<void> {
-  const { base, lora, options } = contents;
-  await saveAdapter(path, base.model, {
-    lora,
-    baseModel: resolve(options.model),
-    values: async (name) => checkFinite(name, await contents.values(name)),
-  });
+  const { base, method, values } = contents;
+  await method.save(path, target, values);
   for (const file of base.tokenizer.files) {
     const copy = join(path, basename(file));
     await copyFile(file, copy).catch((error: unknown) => {
@@ -57,17 +49,7 @@ export async function writeAdapterDirectory(
   await writeFileAtomic(join(path, "README.md"), modelCard(basename(target), contents));
 }
 
-function checkFinite(name: string, values: Float32Array): Float32Array {
-  const index = findNonFinite(values);
-  if (index === -1) return values;
-  throw new LowrankError(
-    "training",
-    `${name}: expected finite numbers to save, got ${values[index]} at element ${index}. ` +
-      "Train again with a lower learning rate.",
-  );
-}
-
-function manifestOf(target: string, contents: AdapterContents): Manifest {
+function manifestOf(target: string, contents: OutputContents): Manifest {
   const { base, task, options, result } = contents;
   return {
     format: 1,
@@ -79,13 +61,6 @@ function manifestOf(target: string, contents: AdapterContents): Manifest {
     options: { ...options },
     ...(result ? { result: { ...result, metrics: result.metrics && { ...result.metrics } } } : {}),
   };
-}
-
-/** Size of the adapter's weights in a file. */
-export function adapterSizeBytes(model: Module, lora: LoraConfig): number {
-  let elements = 0;
-  for (const { shape } of adapterParameters(model, lora).values()) elements += sizeOf(shape);
-  return 4 * elements;
 }
 
 /** Room for the small files beside the weights. */
@@ -104,7 +79,7 @@ export async function checkFreeSpace(
   if (free >= needed) return;
   throw new LowrankError(
     "io",
-    `${target}: the adapter needs ${mebibytes(needed)}, the disk has ${mebibytes(free)} left. ` +
+    `${target}: the result needs ${mebibytes(needed)}, the disk has ${mebibytes(free)} left. ` +
       "Free space, or choose another output directory.",
   );
 }

@@ -3,18 +3,17 @@
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import { readJson, type OutputDirectory } from "../io/files.ts";
-import { applyLora } from "../lora/apply.ts";
-import type { LoraConfig } from "../lora/config.ts";
-import { loraPlusRules } from "../lora/lora-plus.ts";
-import type { Module } from "../nn/module.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { findTask } from "../tasks/registry.ts";
 import type { Example, Examples, Task } from "../tasks/task.ts";
-import { adapterConfig, loadBase, type Base } from "./base.ts";
+import { loadBase, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
+import { fullMethod } from "./methods/full.ts";
+import { loraMethod } from "./methods/lora.ts";
+import type { Method } from "./methods/method.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
-import { adapterSizeBytes, checkFreeSpace } from "./output.ts";
+import { checkFreeSpace } from "./output.ts";
 import { Stepper, type StepperOptions } from "./stepper.ts";
 
 /** The options of a run; data may be rows in memory. */
@@ -27,13 +26,15 @@ export interface Prepared {
   readonly options: TrainOptions;
   readonly task: Task;
   readonly base: Base;
-  readonly lora: LoraConfig;
+  readonly method: Method;
   readonly train: readonly Example[];
   readonly validation: readonly Example[];
   /** Training and validation texts that were cut. */
   readonly truncated: number;
   readonly warnings: readonly string[];
 }
+
+const METHODS = { lora: loraMethod, full: fullMethod };
 
 /** Check the options, read the data, build the model. Throws LowrankError. */
 export async function prepare(
@@ -60,16 +61,13 @@ export async function prepare(
     ? task.readExamples(tables.validation, base.encoder, options)
     : { examples: [], truncated: 0 };
 
-  const lora = adapterConfig(options, base, task);
-  applyLora(base.model, lora, base.family);
-  if (output) {
-    await checkFreeSpace(output.path, output.target, adapterSizeBytes(base.model, lora));
-  }
+  const method = METHODS[options.method](options, base, task);
+  if (output) await checkFreeSpace(output.path, output.target, method.storedBytes);
   return {
     options,
     task,
     base,
-    lora,
+    method,
     train: train.examples,
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
@@ -91,11 +89,11 @@ export type Hooks = Pick<StepperOptions, "onGraph">;
 
 /** Start an engine with the model's weights and the optimizer's state. */
 export async function startEngine(
-  { options, base }: Prepared,
+  { options, base, method }: Prepared,
   hooks: Hooks = {},
 ): Promise<{ engine: Engine; stepper: Stepper }> {
   const { device, threads, weightDecay, maxGradNorm, seed } = options;
-  const rules = loraPlus(base.model, options);
+  const { rules } = method;
   const engine = await Engine.start({ device, threads });
   try {
     const stepper = await Stepper.create(engine, base.model, {
@@ -111,13 +109,4 @@ export async function startEngine(
     await engine.close();
     throw error;
   }
-}
-
-function loraPlus(
-  model: Module,
-  options: TrainOptions,
-): ReturnType<typeof loraPlusRules> | undefined {
-  const { loraPlusLrRatio: ratio, loraPlusLrEmbedding, learningRate } = options;
-  if (ratio === undefined) return undefined;
-  return loraPlusRules(model, { ratio, embeddingRatio: loraPlusLrEmbedding / learningRate });
 }

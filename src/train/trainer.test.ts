@@ -259,7 +259,7 @@ describe("divergence", () => {
     const error = await failure(trainer.train());
     expect(error).toMatchObject({ code: "training" });
     expect(error.message).toMatch(
-      /The adapter of step 1 is kept\. .* It is saved in .*diverged\.$/,
+      /What was trained until step 1 is kept\. .* It is saved in .*diverged\.$/,
     );
     expect(events.at(-1)).toEqual({ type: "failed", step: 2, message: error.message });
     expect(await trainer.predict(texts)).toEqual(before);
@@ -275,7 +275,7 @@ describe("divergence", () => {
     const trainer = await Trainer.create(options({ ...diverging, output }));
     const before = await trainer.predict(texts);
     const error = await failure(trainer.train());
-    expect(error.message).toContain("none is kept. Choose a learning rate below 3e+38");
+    expect(error.message).toContain("nothing is kept. Choose a learning rate below 3e+38");
     expect(existsSync(output)).toBe(false);
     expect(await trainer.predict(texts)).toEqual(before);
     await trainer.close();

@@ -1,4 +1,4 @@
-/** @file Trainer: fine-tunes a base model on a task's data and writes an adapter directory. */
+/** @file Trainer: fine-tunes a model on a task's data and writes what was trained. */
 import { paddingShare } from "../data/batches.ts";
 import { LowrankError } from "../errors.ts";
 import { createOutputDirectory, type OutputDirectory } from "../io/files.ts";
@@ -13,7 +13,7 @@ import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
 import type { Listener, StartedEvent, TrainingEvent, TrainResult } from "./events.ts";
 import { jsonLines, METRICS_FILE } from "./listeners/jsonl.ts";
 import { countSteps, DivergedError, epochBatches, runLoop } from "./loop.ts";
-import { adapterSizeBytes, writeAdapterDirectory, type AdapterContents } from "./output.ts";
+import { writeOutputDirectory, type OutputContents } from "./output.ts";
 import { prepare, startEngine, type Hooks, type Prepared, type TrainerOptions } from "./prepare.ts";
 import type { Stepper } from "./stepper.ts";
 
@@ -114,7 +114,7 @@ export class Trainer {
     }
   }
 
-  /** Metrics of the current adapter on labelled data; default: the validation data. */
+  /** Metrics of the current weights on labelled data; default: the validation data. */
   async evaluate(data?: DataSource): Promise<Metrics> {
     const { base, options, validation } = this.#prepared;
     if (data === undefined) {
@@ -129,18 +129,18 @@ export class Trainer {
     return this.#evaluator.evaluate(examples);
   }
 
-  /** What the current adapter predicts for inputs (see Predictor.predict). */
+  /** What the current weights predict for inputs (see Predictor.predict). */
   async predict<P = ClassificationPrediction>(inputs: readonly (string | Input)[]): Promise<P[]> {
     const rows = asInputs(inputs, this.task.fields);
     const { examples } = this.task.inputExamples(rows, this.#prepared.base.encoder);
     return (await this.#evaluator.predict(rows, examples)) as P[];
   }
 
-  /** Write the current adapter to a directory. */
+  /** Write what is trained so far to a directory. */
   async save(directory: string, options: { overwrite?: boolean } = {}): Promise<void> {
     const output = await createOutputDirectory(directory, options);
     try {
-      await writeAdapterDirectory(output.path, output.target, this.#contents());
+      await writeOutputDirectory(output.path, output.target, this.#contents());
       await output.commit();
     } catch (error) {
       await output.discard();
@@ -176,7 +176,7 @@ export class Trainer {
   async #finishOutput(step: number, removeLog?: () => void): Promise<string | undefined> {
     const output = this.#output;
     if (!output) return undefined;
-    await writeAdapterDirectory(output.path, output.target, this.#contents());
+    await writeOutputDirectory(output.path, output.target, this.#contents());
     removeLog?.();
     await output.commit();
     this.#output = undefined;
@@ -184,7 +184,7 @@ export class Trainer {
     return output.target;
   }
 
-  /** After a divergence, save the adapter that was kept. Returns the error to raise. */
+  /** After a divergence, save what was kept. Returns the error to raise. */
   async #keepAfter(error: unknown, removeLog?: () => void): Promise<Error> {
     if (!(error instanceof DivergedError) || !error.kept) return error as Error;
     const { step, metrics } = error.kept;
@@ -208,11 +208,11 @@ export class Trainer {
     this.#output = undefined;
   }
 
-  #contents(): AdapterContents {
-    const { base, lora, task, options, train, validation } = this.#prepared;
+  #contents(): OutputContents {
+    const { base, method, task, options, train, validation } = this.#prepared;
     return {
       base,
-      lora,
+      method,
       task,
       options,
       trainExamples: train.length,
@@ -223,7 +223,7 @@ export class Trainer {
   }
 
   #startedEvent(): StartedEvent {
-    const { base, lora, task, options, train, validation, truncated } = this.#prepared;
+    const { base, method, task, options, train, validation, truncated } = this.#prepared;
     const { perEpoch, total } = countSteps(train.length, options);
     const { maxLength } = base.encoder;
     return {
@@ -233,7 +233,9 @@ export class Trainer {
       task: task.name,
       parameters: countParameters(base.model),
       trainableParameters: countParameters(base.model, { trainable: true }),
-      adapterBytes: adapterSizeBytes(base.model, lora),
+      method: options.method,
+      saves: method.saves,
+      storedBytes: method.storedBytes,
       trainExamples: train.length,
       validationExamples: validation.length,
       taskDetails: task.details,

@@ -193,7 +193,7 @@ function summary(
   const inputs = fields.map((field) => `--${kebabCase(field)} "..."`).join(" ");
   return [
     alignRows([
-      ["adapter", `${output} (${formatBytes(started.adapterBytes)}), of step ${keptStep}`],
+      [started.saves, `${output} (${formatBytes(started.storedBytes)}), of step ${keptStep}`],
       ["trained", `${steps} of ${started.totalSteps} steps in ${formatSeconds(seconds)}${why}`],
       ["training loss", trainLoss.toFixed(4)],
       ...scalars,

@@ -50,8 +50,8 @@ describe("lines", () => {
     expect(written).toEqual([
       "evaluation at step 50: loss 0.2500, accuracy 1.0000 (best so far)",
       "warning: look",
-      "saved the adapter of step 50 in out",
-      "finished (completed) after 100 steps in 1:15, adapter of step 50: loss 0.2500, accuracy 1.0000",
+      "saved step 50 in out",
+      "finished (completed) after 100 steps in 1:15, kept step 50: loss 0.2500, accuracy 1.0000",
     ]);
   });
 });

@@ -37,7 +37,7 @@ export function eventLines(event: Exclude<TrainingEvent, StepEvent>): string[] {
     case "stopping":
       return [`stopping: ${event.message}`];
     case "saved":
-      return [`saved the adapter of step ${event.step} in ${event.directory}`];
+      return [`saved step ${event.step} in ${event.directory}`];
     case "failed":
       return [`failed: ${event.message}`];
     case "finished":
@@ -83,7 +83,7 @@ function startedLines(event: StartedEvent): string[] {
   return [
     `model: ${event.model} (${event.modelType}), ${count(event.parameters)} parameters, ` +
       `${count(event.trainableParameters)} trained (${percent(event.trainableParameters / event.parameters)}), ` +
-      `adapter ${(event.adapterBytes / 1e6).toFixed(1)} MB`,
+      `${event.saves} ${(event.storedBytes / 1e6).toFixed(1)} MB`,
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
@@ -106,6 +106,6 @@ function finishedLine(result: TrainResult): string {
   const metrics = result.metrics ? `: ${formatScalars(result.metrics)}` : "";
   return (
     `finished (${result.reason}) after ${result.steps} steps in ${formatSeconds(result.seconds)}, ` +
-    `adapter of step ${result.keptStep}${metrics}`
+    `kept step ${result.keptStep}${metrics}`
   );
 }

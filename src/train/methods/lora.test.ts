@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { modelFromConfig, type PretrainedModel } from "../models/auto.ts";
-import type { TaskType } from "../models/family.ts";
-import type { Task } from "../tasks/task.ts";
-import { adapterConfig } from "./base.ts";
-import { trainOptions } from "./options.ts";
+import { modelFromConfig, type PretrainedModel } from "../../models/auto.ts";
+import type { TaskType } from "../../models/family.ts";
+import type { Task } from "../../tasks/task.ts";
+import { adapterConfig } from "./lora.ts";
+import { trainOptions } from "../options.ts";
 
 const CONFIG = {
   vocab_size: 9,

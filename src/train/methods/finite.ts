@@ -1,0 +1,14 @@
+/** @file Nothing that is no number is stored. */
+import { LowrankError } from "../../errors.ts";
+import { findNonFinite } from "../../io/float16.ts";
+
+/** The values, if all are finite. Throws LowrankError("training"). */
+export function requireFinite(name: string, values: Float32Array): Float32Array {
+  const index = findNonFinite(values);
+  if (index === -1) return values;
+  throw new LowrankError(
+    "training",
+    `${name}: expected finite numbers to save, got ${values[index]} at element ${index}. ` +
+      "Train again with a lower learning rate.",
+  );
+}

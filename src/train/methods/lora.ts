@@ -1,0 +1,81 @@
+/** @file Training a LoRA adapter: the base stays as it is, and the adapter is stored in PEFT's format. */
+import { resolve } from "node:path";
+import { sizeOf } from "../../graph/shape.ts";
+import { applyLora, checkRanks } from "../../lora/apply.ts";
+import { loraConfig, loraConfigSchema, type LoraConfig } from "../../lora/config.ts";
+import { loraPlusRules } from "../../lora/lora-plus.ts";
+import { adapterParameters, saveAdapter } from "../../lora/peft-format.ts";
+import { findTargets, isSaved, modulesToSave } from "../../lora/targets.ts";
+import type { PretrainedModel } from "../../models/auto.ts";
+import type { Module } from "../../nn/module.ts";
+import type { Task } from "../../tasks/task.ts";
+import { isNamedIn } from "../base.ts";
+import { MANIFEST_FILE } from "../manifest.ts";
+import type { TrainOptions } from "../options.ts";
+import { requireFinite } from "./finite.ts";
+import type { Method } from "./method.ts";
+
+/** Put adapters into a model. Throws LowrankError("config"). */
+export function loraMethod(options: TrainOptions, base: PretrainedModel, task: Task): Method {
+  const lora = adapterConfig(options, base, task);
+  applyLora(base.model, lora, base.family);
+  const { loraPlusLrRatio: ratio, loraPlusLrEmbedding, learningRate } = options;
+  const embeddingRatio = loraPlusLrEmbedding / learningRate;
+  return {
+    saves: "adapter",
+    title: "A LoRA adapter",
+    usage:
+      "The weights are in PEFT's format. In Python, `PeftModel.from_pretrained(model, directory)` puts them on " +
+      `the base model; load that with the keys of \`modelConfig\` in ${MANIFEST_FILE} (\`num_labels\`, \`id2label\`, …).`,
+    tags: ["lora"],
+    storedBytes: adapterBytes(base.model, lora),
+    ...(ratio === undefined ? {} : { rules: loraPlusRules(base.model, { ratio, embeddingRatio }) }),
+    save: (directory, _, values) =>
+      saveAdapter(directory, base.model, {
+        lora,
+        baseModel: resolve(options.model),
+        values: async (path) => requireFinite(path, await values(path)),
+      }),
+  };
+}
+
+/** Size of the adapter's weights in a file. */
+function adapterBytes(model: Module, lora: LoraConfig): number {
+  let elements = 0;
+  for (const { shape } of adapterParameters(model, lora).values()) elements += sizeOf(shape);
+  return 4 * elements;
+}
+
+/** The adapter's configuration for a model, its targets as a list of names, as PEFT stores them. */
+export function adapterConfig(
+  options: TrainOptions,
+  base: PretrainedModel,
+  task: Task,
+): LoraConfig {
+  const keys = Object.keys(loraConfigSchema.shape);
+  const own = Object.entries(options).filter(([key]) => keys.includes(key));
+  const given = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
+  const config = { ...given, modulesToSave: withNewParts(given, base) };
+  checkRanks(findTargets(base.model, config, base.family), config);
+  return { ...config, targetModules: targetNames(base, config) };
+}
+
+/** The modules to save, and new parts of the model that are not among them by themselves: random weights
+ * that are neither trained nor stored would be others next time. */
+function withNewParts(config: LoraConfig, { family, newParameters }: PretrainedModel) {
+  const saved = modulesToSave(config);
+  const parts = [...family.headModules, ...(family.optionalModules ?? [])].filter(
+    (part) => newParameters.some((name) => isNamedIn(name, [part])) && !isSaved(part, saved),
+  );
+  // By their own names, as they are usually written: "pooler".
+  const names = parts.map((part) => part.slice(part.lastIndexOf(".") + 1));
+  return names.length === 0 ? config.modulesToSave : [...(config.modulesToSave ?? []), ...names];
+}
+
+/** Names of the targeted modules: their last parts where these mean the same modules, else whole paths. */
+function targetNames({ model, family }: PretrainedModel, config: LoraConfig): string[] {
+  const paths = [...findTargets(model, config, family).keys()];
+  const names = [...new Set(paths.map((path) => path.slice(path.lastIndexOf(".") + 1)))].sort();
+  const meant = findTargets(model, { ...config, targetModules: names }, family);
+  return meant.size === paths.length ? names : paths;
+}
