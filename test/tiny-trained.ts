@@ -22,12 +22,12 @@ export interface TrainedOptions {
   /** Which tensors change; default all. The head, which the base lacks, always does. */
   readonly changes?: (name: string) => boolean;
   /** Changes values in place after they were changed at random. */
-  readonly then?: (name: string, values: Float32Array) => void;
+  readonly adjust?: (name: string, values: Float32Array) => void;
 }
 
 /** Every tensor of a base model before and after "training": random numbers of standard deviation 0.01 are added. */
 export async function trainedTensors(base: string, options: TrainedOptions = {}): Promise<Tensors> {
-  const { task = "SEQ_CLS", changes = () => true, then = () => {} } = options;
+  const { task = "SEQ_CLS", changes = () => true, adjust = () => {} } = options;
   const { model, newParameters } = await AutoModel.fromPretrained(base, { task });
   const tensors: Tensors = new Map();
   for (const [name, { shape, values }] of model.namedParameters()) {
@@ -36,7 +36,7 @@ export async function trainedTensors(base: string, options: TrainedOptions = {})
     const random = randomGenerator(3, "trained", name);
     const isChanged = isNew || changes(name);
     const after = before.map((value) => (isChanged ? value + 0.01 * random.normal() : value));
-    then(name, after);
+    adjust(name, after);
     tensors.set(name, { shape, after, ...(isNew ? {} : { before }) });
   }
   return tensors;

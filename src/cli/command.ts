@@ -65,6 +65,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/merge.ts")).merge,
   },
   {
+    name: "extract",
+    summary: "approximate a fine-tuned model by an adapter",
+    load: async () => (await import("./commands/extract.ts")).extract,
+  },
+  {
+    name: "resize",
+    summary: "reduce the rank of an adapter",
+    load: async () => (await import("./commands/resize.ts")).resize,
+  },
+  {
     name: "inspect",
     summary: "show a model's modules and parameters, and what an adapter changes",
     load: async () => (await import("./commands/inspect.ts")).inspect,

@@ -6,9 +6,9 @@ import { LowrankError } from "../errors.ts";
 import { findNonFinite } from "../io/float16.ts";
 import { matrixOf, type Matrix } from "../linalg/matrix.ts";
 import type { Product } from "../lora/host-merge.ts";
-import { isAdaptable } from "../lora/targets.ts";
+import { Conv1D, Embedding, Linear } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
-import { openTrained, type Trained, type TrainedTensor } from "./source.ts";
+import { openTrained, parametersByPath, type Trained, type TrainedTensor } from "./source.ts";
 
 export { trainedKind, type Trained, type TrainedKind } from "./source.ts";
 
@@ -18,7 +18,8 @@ export type Change = Matrix | Product;
 /** Whether a change is known as a product. */
 export const isProduct = (change: Change): change is Product => "left" in change;
 
-interface ChangedTensor {
+/** What is known of a tensor before it is read. */
+export interface ChangedTensor {
   /** In the base model, e.g. "bert.encoder.layer.0.attention.self.query.weight". */
   readonly name: string;
   readonly shape: readonly number[];
@@ -44,9 +45,9 @@ export type TensorChange = MatrixChange | OtherChange;
 
 /** A trained directory, open. */
 export interface Changes extends Omit<Trained, "tensors"> {
-  /** Every tensor that changed, in the model's order; each call reads the files anew. Throws LowrankError("checkpoint") for
-   * numbers that are none, and for a stored change that was made of another base. */
-  tensors(): AsyncGenerator<TensorChange>;
+  /** Every tensor that changed, or those of a filter, in the model's order; each call reads the files anew. Throws
+   * LowrankError("checkpoint") for numbers that are none, and for a stored change that was made of another base. */
+  tensors(filter?: (tensor: ChangedTensor) => boolean): AsyncGenerator<TensorChange>;
   /** The values of a tensor after training, by its name in the base model. */
   trained(name: string): Promise<Float32Array>;
 }
@@ -71,19 +72,27 @@ export async function openChanges({
   const { tensors: pairs, ...rest } = trained;
   return {
     ...rest,
-    async *tensors() {
+    async *tensors(filter = () => true) {
       for (const pair of pairs) {
+        if (!filter(pair)) continue;
         const changed = await changeOf(pair, modules, from);
         if (changed) yield changed;
       }
     },
     async trained(name) {
-      const pair = pairs.find((candidate) => candidate.name === name);
+      const pair = pairs.find(
+        (candidate) =>
+          candidate.name === name ||
+          candidate.modules.some((path) => name === path + nameInModule(candidate.name)),
+      );
       const values = pair ? await pair.after() : await baseValues(trained, name);
       return requireFinite(values, name, from);
     },
   };
 }
+
+/** ".weight" of "classifier.weight". */
+const nameInModule = (name: string): string => name.slice(name.lastIndexOf("."));
 
 /** The change of a tensor; undefined where it has none. */
 async function changeOf(
@@ -115,17 +124,24 @@ async function changeOf(
 
 /** What a tensor is the weight of, where it is a matrix that can be adapted. */
 function layerOf(module: Module | undefined, name: string): MatrixChange["layer"] | undefined {
-  const isWeight = name.endsWith(".weight") && module !== undefined && isAdaptable(module);
-  return isWeight ? (module.constructor.name as MatrixChange["layer"]) : undefined;
+  return module !== undefined && name.endsWith(".weight") ? layerName(module) : undefined;
+}
+
+/** The kind of a module that can be adapted. */
+export function layerName(module: Module): MatrixChange["layer"] | undefined {
+  if (module instanceof Linear) return "Linear";
+  if (module instanceof Conv1D) return "Conv1D";
+  return module instanceof Embedding ? "Embedding" : undefined;
 }
 
 async function baseValues({ base, directory }: Trained, name: string): Promise<Float32Array> {
-  const parameter = base.model.namedParameters().get(name);
+  const parameter = parametersByPath(base.model).get(name);
   if (parameter) return parameter.values({ name, shape: parameter.shape, seed: 0 });
   throw new LowrankError("checkpoint", `${directory}: the model has no tensor "${name}".`);
 }
 
-function requireFinite<T extends Float32Array | Float64Array>(
+/** Throws LowrankError("checkpoint") for numbers that are none. */
+export function requireFinite<T extends Float32Array | Float64Array>(
   values: T,
   name: string,
   from: string,

@@ -22,9 +22,15 @@ export {
   type DeltaIdentity,
 } from "./format.ts";
 export { type DeltaDtype } from "./difference.ts";
+export { approximate, type Approximation, type Target } from "./approximate.ts";
+export { extractLora, type ExtractOptions, type ExtractReport } from "./extract.ts";
+export { resizeLora, type ResizeOptions, type ResizeReport } from "./resize.ts";
+export { type RankOptions } from "./rank-options.ts";
+export { type MatrixReport } from "./report.ts";
 export {
   denseChange,
   energyOf,
+  energyOfChange,
   energyWithin,
   rankForEnergy,
   singularValues,

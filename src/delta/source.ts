@@ -249,7 +249,7 @@ function tiedTo(adapter: MergedTensor["adapter"], model: Module): string[] {
 }
 
 /** Every parameter under every path that it has. */
-function parametersByPath(model: Module): Map<string, Parameter> {
+export function parametersByPath(model: Module): Map<string, Parameter> {
   const result = new Map<string, Parameter>();
   for (const [path, module] of model.namedModules()) {
     for (const [name, parameter] of module.ownParameters()) {

@@ -40,6 +40,10 @@ export function singularValues(change: Change): Float64Array {
 /** Σ sₖ² of the singular values: ‖ΔW‖², the energy of a change. */
 export const energyOf = (values: Float64Array): number => dot(values, values);
 
+/** ‖ΔW‖², without a decomposition of a dense change. */
+export const energyOfChange = (change: Change): number =>
+  energyOf(isProduct(change) ? singularValues(change) : change.data);
+
 /** The share of a change's energy that its best approximation of a rank has: Σ_{k≤r} sₖ² / Σ sₖ², from all singular values,
  * descending. 1 for a change of zeros, of which nothing is lost. */
 export function energyWithin(values: Float64Array, rank: number): number {

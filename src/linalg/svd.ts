@@ -28,14 +28,18 @@ export interface Svd {
   readonly right: Matrix;
 }
 
+/** How many singular values are wanted: a number, or a function of all of them, descending. */
+export type RankChoice = number | ((values: Float64Array) => number);
+
 /** The `rank` largest singular values of A [m, n] with their vectors. rank ≤ min(m, n). */
-export function truncatedSvd(a: Matrix, rank: number): Svd {
+export function truncatedSvd(a: Matrix, rank: RankChoice): Svd {
   if (a.rows < a.columns) {
     const { left, values, right } = truncatedSvd(transposed(a), rank);
     return { left: right, values, right: left };
   }
   const columns = transposed(a);
-  const { vectors } = largestEigenPairs(gram(columns), rank);
+  const count = typeof rank === "number" ? rank : (squares: Float64Array) => rank(roots(squares));
+  const { vectors } = largestEigenPairs(gram(columns), count);
   const images = timesTransposed(vectors, a); // row k: A·vₖ
   const { lengths } = orthogonalize(images, vectors);
   return sorted({ left: images, values: lengths, right: vectors });
@@ -44,8 +48,11 @@ export function truncatedSvd(a: Matrix, rank: number): Svd {
 /** All singular values of A [m, n], descending: min(m, n) of them. Those below about 1e-8 of the largest are rounding. */
 export function singularValuesOf(a: Matrix): Float64Array {
   const squared = gram(a.rows < a.columns ? a : transposed(a));
-  return eigenvalues(squared).map((value) => Math.sqrt(Math.max(0, value)));
+  return roots(eigenvalues(squared));
 }
+
+const roots = (squares: Float64Array): Float64Array =>
+  squares.map((value) => Math.sqrt(Math.max(0, value)));
 
 /**
  * The same by random projection and `iterations` rounds of subspace iteration: faster for large matrices, exact only as far as the
@@ -65,7 +72,7 @@ export function randomizedSvd(a: Matrix, rank: number, iterations: number): Svd 
 }
 
 /** The same of a product L·R, which is never formed: L [m, k], R [k, n] with k below m and n. rank ≤ k. */
-export function svdOfProduct(l: Matrix, r: Matrix, rank: number): Svd {
+export function svdOfProduct(l: Matrix, r: Matrix, rank: RankChoice): Svd {
   const [ofL, ofR] = [thinQr(l), thinQr(transposed(r))];
   // L·R = Qₗ·(Rₗ·Rᵣᵀ)·Qᵣᵀ
   const core = truncatedSvd(timesTransposed(ofL.r, ofR.r), rank);

@@ -20,12 +20,16 @@ interface Tridiagonal {
   readonly off: Float64Array;
 }
 
-/** The `count` largest eigenvalues of a symmetric matrix; what stands above the diagonal is read, and overwritten. */
-export function largestEigenPairs(a: Matrix, count: number): EigenPairs {
+/** The `count` largest eigenvalues of a symmetric matrix, or as many as a function of all of them says; what stands above the
+ * diagonal is read, and overwritten. */
+export function largestEigenPairs(
+  a: Matrix,
+  count: number | ((values: Float64Array) => number),
+): EigenPairs {
   const { tridiagonal, taus } = reduce(a);
-  const values = largestEigenvalues(tridiagonal, count);
+  const values = chosenEigenvalues(tridiagonal, count);
   const vectors = eigenvectors(tridiagonal, values);
-  for (let k = 0; k < count; k++) {
+  for (let k = 0; k < values.length; k++) {
     for (let i = taus.length - 1; i >= 0; i--) {
       const v = rowOf(a, i).slice(i + 1);
       v[0] = 1;
@@ -91,6 +95,15 @@ function norm({ diagonal, off }: Tridiagonal): number {
     most = Math.max(most, sum);
   }
   return most;
+}
+
+function chosenEigenvalues(
+  t: Tridiagonal,
+  count: number | ((values: Float64Array) => number),
+): Float64Array {
+  if (typeof count === "number") return largestEigenvalues(t, count);
+  const all = largestEigenvalues(t, t.diagonal.length);
+  return all.slice(0, count(all));
 }
 
 /** By bisection, each to the last bit that the matrix determines. */

@@ -192,6 +192,11 @@ export function formatAdapterConfig(
     qalora_group_size: 16,
     revision: null,
   };
+  return adapterConfigText(stored);
+}
+
+/** The text of adapter_config.json with these keys. */
+export function adapterConfigText(stored: Readonly<Record<string, unknown>>): string {
   const sorted = Object.fromEntries(Object.entries(stored).sort(([a], [b]) => (a < b ? -1 : 1)));
   // Python writes a float as one: 0.0.
   return JSON.stringify(sorted, null, 2).replace(/("lora_dropout": \d+)(?=,?$)/m, "$1.0");

@@ -255,8 +255,8 @@ async function writeJson(file: string, value: unknown): Promise<void> {
   await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** What belongs to a model beside its weights and their configuration. */
-const COMPANIONS =
+/** Names of the files that belong to a model beside its weights and their configuration. */
+export const COMPANIONS =
   /^(?:tokenizer.*\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|.*\.model|chat_template\.(?:jinja|json)|generation_config\.json)$/;
 
 /** Copy tokenizer and generation settings; later directories replace what earlier ones have. */

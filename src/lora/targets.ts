@@ -74,6 +74,18 @@ export function findTargets(
   return targets;
 }
 
+/** Names of the targeted modules, sorted: their last parts where these mean the same modules, else whole paths. */
+export function targetNames(
+  model: Module,
+  config: LoraConfig,
+  family: Pick<ModelFamily, "loraTargets" | "headModules">,
+): string[] {
+  const paths = [...findTargets(model, config, family).keys()];
+  const names = [...new Set(paths.map((path) => path.slice(path.lastIndexOf(".") + 1)))].sort();
+  const meant = findTargets(model, { ...config, targetModules: names }, family);
+  return meant.size === paths.length ? names : paths;
+}
+
 function noTargets(
   paths: readonly string[],
   wanted: string | string[],

@@ -46,7 +46,12 @@ export function fullMethod(options: TrainOptions, base: PretrainedModel, task: T
       usage:
         "`delta.safetensors` holds the change of each trained weight, W' - W, for the base model that `delta_config.json` names.",
       save: (directory, _, values) =>
-        saveDelta(directory, values, { base, task, dtype: deltaDtype(options), model: options.model }),
+        saveDelta(directory, values, {
+          base,
+          task,
+          dtype: deltaDtype(options),
+          model: options.model,
+        }),
     };
   }
   const before = baseTensors(base);
@@ -137,7 +142,9 @@ function chosenParameters(
 ): Set<string> | undefined {
   if (trainModules === null && trainLastLayers === undefined) return undefined;
   const inModules =
-    trainModules === null ? [] : parametersIn(base, new ModulePatterns(trainModules, "trainModules"));
+    trainModules === null
+      ? []
+      : parametersIn(base, new ModulePatterns(trainModules, "trainModules"));
   const inLayers = trainLastLayers === undefined ? [] : lastLayers(base, trainLastLayers);
   return new Set([...inModules, ...inLayers, ...headParameters(base)]);
 }
@@ -165,7 +172,10 @@ function parametersIn({ model }: PretrainedModel, patterns: ModulePatterns): str
 /** The last layers and what comes after them: a final normalization, a pooler. */
 function lastLayers({ model }: PretrainedModel, count: number): string[] {
   const modules = [...model.namedModules()];
-  const lists = modules.filter(([, module]) => module instanceof ModuleList) as [string, ModuleList][];
+  const lists = modules.filter(([, module]) => module instanceof ModuleList) as [
+    string,
+    ModuleList,
+  ][];
   const [path, list] = lists.reduce((most, own) =>
     own[1].items.length > most[1].items.length ? own : most,
   );

@@ -5,7 +5,7 @@ import { applyLora, checkRanks } from "../../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../../lora/config.ts";
 import { loraPlusRules } from "../../lora/lora-plus.ts";
 import { adapterParameters, saveAdapter } from "../../lora/peft-format.ts";
-import { findTargets, isSaved, modulesToSave } from "../../lora/targets.ts";
+import { findTargets, isSaved, modulesToSave, targetNames } from "../../lora/targets.ts";
 import type { PretrainedModel } from "../../models/auto.ts";
 import type { Module } from "../../nn/module.ts";
 import type { Task } from "../../tasks/task.ts";
@@ -57,7 +57,7 @@ export function adapterConfig(
   const given = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
   const config = { ...given, modulesToSave: withNewParts(given, base) };
   checkRanks(findTargets(base.model, config, base.family), config);
-  return { ...config, targetModules: targetNames(base, config) };
+  return { ...config, targetModules: targetNames(base.model, config, base.family) };
 }
 
 /** The modules to save, and new parts of the model that are not among them by themselves: random weights
@@ -70,12 +70,4 @@ function withNewParts(config: LoraConfig, { family, newParameters }: PretrainedM
   // By their own names, as they are usually written: "pooler".
   const names = parts.map((part) => part.slice(part.lastIndexOf(".") + 1));
   return names.length === 0 ? config.modulesToSave : [...(config.modulesToSave ?? []), ...names];
-}
-
-/** Names of the targeted modules: their last parts where these mean the same modules, else whole paths. */
-function targetNames({ model, family }: PretrainedModel, config: LoraConfig): string[] {
-  const paths = [...findTargets(model, config, family).keys()];
-  const names = [...new Set(paths.map((path) => path.slice(path.lastIndexOf(".") + 1)))].sort();
-  const meant = findTargets(model, { ...config, targetModules: names }, family);
-  return meant.size === paths.length ? names : paths;
 }
