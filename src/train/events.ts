@@ -2,7 +2,7 @@
  * metrics.jsonl and servers are functions of these events. */
 import type { Device } from "../runtime/protocol.ts";
 import type { Metrics } from "../tasks/task.ts";
-import type { SavedKind } from "./methods/method.ts";
+import type { TrainedKind } from "../delta/source.ts";
 
 /** Everything is loaded, the first step is about to run. */
 export interface StartedEvent {
@@ -16,7 +16,7 @@ export interface StartedEvent {
   readonly trainableParameters: number;
   readonly method: "lora" | "full";
   /** What will be stored: an adapter, a whole model, or the change of one. */
-  readonly saves: SavedKind;
+  readonly saves: TrainedKind;
   /** Size of its weights. */
   readonly storedBytes: number;
   readonly trainExamples: number;

@@ -221,7 +221,9 @@ function contradictions(options: Parsed): string[] {
   });
   const isWritten = save === undefined || (save === "adapter") === (method === "lora");
   return [
-    ...misplaced.map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`),
+    ...misplaced.map(
+      (name) => `${name}: goes with method ${other}, not with ${method}; leave it out`,
+    ),
     ...(isWritten
       ? []
       : [

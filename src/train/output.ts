@@ -1,6 +1,6 @@
 /** @file Writing what was trained into a directory: weights, tokenizer, lowrank.json and a model card. */
 import { copyFile, statfs } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";

@@ -1,27 +1,17 @@
-/** @file Predictor: a saved adapter on its base model, for predictions and evaluations. */
-import { join } from "node:path";
+/** @file Predictor: what was trained, for predictions and evaluations. */
 import { LowrankError } from "../errors.ts";
-import { readJson } from "../io/files.ts";
-import { applyLora } from "../lora/apply.ts";
-import {
-  headOutputs,
-  loadAdapterWeights,
-  openAdapter,
-  type AdapterConfig,
-} from "../lora/peft-format.ts";
-import { familyOf } from "../models/auto.ts";
 import type { DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
 import { asInputs } from "../tasks/inputs.ts";
 import { useSettings, type Columns, type UseSettings } from "../tasks/options.ts";
 import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
 import type { Examples, Input, Metrics, Task } from "../tasks/task.ts";
-import { loadBase, unsavedWarning, type Base } from "./base.ts";
+import { loadBase, type Base } from "./base.ts";
 import { toTable, type DataSource } from "./data.ts";
 import { EVALUATION_BATCH, Evaluator, type Progress } from "./evaluate.ts";
-import { MANIFEST_FILE, type Manifest } from "./manifest.ts";
-import { findAdapter } from "./saved-adapter.ts";
-import { SharedEngine, storedPlaces, unchanged, type EngineShare } from "./shared-engine.ts";
+import type { Manifest } from "./manifest.ts";
+import { openSaved } from "./saved.ts";
+import { SharedEngine, type EngineShare } from "./shared-engine.ts";
 
 export interface PredictorOptions extends Partial<UseSettings> {
   /** Directory of the base model, where it is not the one that the adapter names. */
@@ -91,38 +81,29 @@ export class Predictor<P = ClassificationPrediction> {
     });
   }
 
-  /** Load an adapter directory, of this library or of PEFT. Throws LowrankError; when the base model is
+  /** Load what was trained: an adapter directory, of this library or of PEFT, the stored change of a model, or a whole model. Throws LowrankError; when the base model is
    * not found, the message lists where it was looked for. */
   static async load<P = ClassificationPrediction>(
     directory: string,
     options: PredictorOptions = {},
   ): Promise<Predictor<P>> {
-    const found = await findAdapter(directory, options.model);
-    const { config: adapter, manifest, baseModel: baseDirectory } = found;
-    const saved = manifest
-      ? findTask(manifest.task.name, join(directory, MANIFEST_FILE)).restore(
-          manifest.task.state,
-          join(directory, MANIFEST_FILE),
-        )
-      : await taskOfAdapter(directory, baseDirectory, adapter);
-    const task = withSettings(saved, options);
+    const saved = await openSaved(directory, options.model);
+    const task = withSettings(await saved.task(), options);
     const base = await loadBase({
-      directory: baseDirectory,
+      directory: saved.baseModel,
       tokenizerDirectory: directory,
       task,
-      maxLength: options.maxLength ?? manifest?.maxLength,
-      // The adapter brings its own.
+      maxLength: options.maxLength ?? saved.manifest?.maxLength,
+      // What was trained brings its own.
       newHead: true,
     });
-    const places = storedPlaces(base);
-    applyLora(base.model, adapter.lora, base.family);
-    await loadAdapterWeights(directory, base.model, adapter.lora);
-    const warnings = [...found.warnings, ...unsavedWarning(base, adapter.lora)];
+    const applied = await saved.apply(base);
+    const warnings = [...saved.warnings, ...applied.warnings];
 
     const { device = "cpu", threads = 0, batchSize = EVALUATION_BATCH, shareWith } = options;
     const shared = shareWith ? shareWith.#shared : await SharedEngine.start({ device, threads });
-    const share = await shared.add(base.model, unchanged(places, adapter.lora));
-    return new Predictor(shared, share, base, task, manifest, warnings, batchSize);
+    const share = await shared.add(base.model, applied.kept);
+    return new Predictor(shared, share, base, task, saved.manifest, warnings, batchSize);
   }
 
   /** One prediction an input: its fields by name (`task.fields`), or the first field's text alone.
@@ -174,32 +155,4 @@ function withSettings(task: Task, options: PredictorOptions): Task {
   }
   const values = Object.fromEntries(given.map((name) => [name, options[name]]));
   return findTask(task.name).restore({ ...task.state, ...values }, given.join(", "));
-}
-
-/** The task of an adapter without lowrank.json: its head's size decides the number of labels. */
-async function taskOfAdapter(
-  directory: string,
-  baseDirectory: string,
-  { lora }: AdapterConfig,
-): Promise<Task> {
-  if (lora.taskType === null) {
-    throw new LowrankError(
-      "config",
-      `${directory}: adapter_config.json names no task_type. Add it, e.g. "SEQ_CLS".`,
-    );
-  }
-  const kind = findTask(lora.taskType, `${directory}: task_type`);
-  const configFile = join(baseDirectory, "config.json");
-  const config = (await readJson(configFile, "model's configuration")) as Record<string, unknown>;
-  if (kind.keepsBaseHead) return kind.fromConfig(config, 0);
-  const heads = familyOf(config, configFile).headModules;
-  const { file, tensors } = await openAdapter(directory);
-  const outputs = headOutputs(tensors);
-  if (outputs === undefined) {
-    throw new LowrankError(
-      "checkpoint",
-      `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
-    );
-  }
-  return kind.fromConfig(config, outputs);
 }

@@ -64,14 +64,14 @@ describe("a base model of another type", () => {
 
   it("is refused by what lowrank.json says", async () => {
     await expect(Predictor.load(adapter, { model: gpt2 })).rejects.toThrow(
-      `${adapter}: the adapter is for a model of type bert, ${gpt2} is of type gpt2. ${remedy}`,
+      `${adapter}: is for a model of type bert, ${gpt2} is of type gpt2. ${remedy}`,
     );
   });
 
   it("is refused by the keys of an adapter from elsewhere", async () => {
     const copy = changed("foreign", {}, { manifest: false });
     await expect(Predictor.load(copy, { model: gpt2 })).rejects.toThrow(
-      `${copy}: the adapter is for a model of type bert, ${gpt2} is of type gpt2. ${remedy}`,
+      `${copy}: is for a model of type bert, ${gpt2} is of type gpt2. ${remedy}`,
     );
     expect((await findAdapter(copy)).baseModel).toBe(bert);
   });

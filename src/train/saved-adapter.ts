@@ -32,25 +32,29 @@ export async function findAdapter(directory: string, asked?: string): Promise<Sa
   const config = await readAdapterConfig(directory);
   const manifest = await readManifest(directory);
   const baseModel = findBaseModel(directory, { asked, manifest, fromConfig: config.baseModel });
-  await checkModelType(directory, baseModel, manifest);
+  await checkModelType(directory, baseModel, (family) =>
+    manifest ? [manifest.baseModel.modelType] : typesOfKeys(directory, family),
+  );
   const warning = unknownKeysWarning(config, join(directory, ADAPTER_CONFIG_FILE));
   return { config, manifest, baseModel, warnings: warning === undefined ? [] : [warning] };
 }
 
-async function checkModelType(
+/** Throws LowrankError("config") when a directory is for a model of another type than its base is.
+ * @param typesOf what it can be for, given what it is put on; none: nothing tells */
+export async function checkModelType(
   directory: string,
   baseModel: string,
-  manifest: Manifest | undefined,
+  typesOf: (family: ModelFamily) => readonly string[] | Promise<readonly string[]>,
 ): Promise<void> {
   const file = join(baseModel, "config.json");
   const family = familyOf(await readJson(file, "model's configuration"), file);
-  const own = manifest ? [manifest.baseModel.modelType] : await typesOfKeys(directory, family);
+  const own = await typesOf(family);
   const { modelType } = family;
   // Keys that no family has are reported one by one when the adapter is loaded.
   if (own.length === 0 || own.includes(modelType)) return;
   throw new LowrankError(
     "config",
-    `${directory}: the adapter is for a model of type ${own.join(" or ")}, ${baseModel} is of type ${modelType}. ` +
+    `${directory}: is for a model of type ${own.join(" or ")}, ${baseModel} is of type ${modelType}. ` +
       "Use the model that the adapter was trained on.",
   );
 }

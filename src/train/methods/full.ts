@@ -3,7 +3,6 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 import { LowrankError } from "../../errors.ts";
-import { sizeOf } from "../../graph/shape.ts";
 import { writeDelta, type ChangedTensor, type DeltaDtype } from "../../delta/format.ts";
 import type { ParameterRule } from "../../lora/lora-plus.ts";
 import { baseTensors, saveMergedModel } from "../../lora/save-merged.ts";

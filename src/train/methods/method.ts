@@ -1,17 +1,15 @@
 /** @file How a model is trained, and what is stored of it: LoRA's adapter (lora.ts), or changed weights (full.ts). The rest of
  * training knows neither. */
+import type { TrainedKind } from "../../delta/source.ts";
 import type { ParameterRule } from "../../lora/lora-plus.ts";
 import type { Parameter } from "../../nn/parameter.ts";
-
-/** What a directory holds that was trained: an adapter or a change for a base model, or a model that needs none. */
-export type SavedKind = "adapter" | "delta" | "model";
 
 /** Reads a parameter's current values, by its path. */
 export type ReadValues = (path: string) => Promise<Float32Array>;
 
 /** A method, applied to a model: what it trains requires gradients. */
 export interface Method {
-  readonly saves: SavedKind;
+  readonly saves: TrainedKind;
   /** For the card: "A LoRA adapter". */
   readonly title: string;
   /** For the card: how others load the weights. */
