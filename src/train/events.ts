@@ -19,6 +19,8 @@ export interface StartedEvent {
   readonly saves: TrainedKind;
   /** Size of its weights. */
   readonly storedBytes: number;
+  /** Memory that the run will take at its peak, an estimate in bytes. */
+  readonly memoryBytes: number;
   readonly trainExamples: number;
   /** 0 without validation data. */
   readonly validationExamples: number;

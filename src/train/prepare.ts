@@ -13,6 +13,7 @@ import { fullMethod } from "./methods/full.ts";
 import { loraMethod } from "./methods/lora.ts";
 import type { Method } from "./methods/method.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
+import { estimateMemory, requireMemory, type MemoryEstimate } from "./memory.ts";
 import { checkFreeSpace } from "./output.ts";
 import { Stepper, type StepperOptions } from "./stepper.ts";
 
@@ -32,6 +33,8 @@ export interface Prepared {
   /** Training and validation texts that were cut. */
   readonly truncated: number;
   readonly warnings: readonly string[];
+  /** What training will take. */
+  readonly memory: MemoryEstimate;
 }
 
 const METHODS = { lora: loraMethod, full: fullMethod };
@@ -63,7 +66,9 @@ export async function prepare(
 
   const method = METHODS[options.method](options, base, task);
   if (output) await checkFreeSpace(output.path, output.target, method.storedBytes);
+  const memory = memoryOf(options, task, base, [train, validation]);
   return {
+    memory,
     options,
     task,
     base,
@@ -73,6 +78,22 @@ export async function prepare(
     truncated: train.truncated + validation.truncated,
     warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
   };
+}
+
+/** Throws LowrankError("training") when there is not enough. */
+function memoryOf(
+  options: TrainOptions,
+  task: Task,
+  { model, encoder }: Base,
+  [train, validation]: readonly [Examples, Examples],
+): MemoryEstimate {
+  const { method, batchSize } = options;
+  const { maxLength } = encoder;
+  const length = train.examples.reduce((most, { inputIds }) => Math.max(most, inputIds.length), 1);
+  const shape = { batch: batchSize, length: Math.min(length, maxLength) };
+  const memory = estimateMemory(model, task, shape, validation.examples.length > 0);
+  requireMemory(memory, { method, batchSize, maxLength: shape.length });
+  return memory;
 }
 
 function checkBestMetric(task: Task, { bestMetric }: TrainOptions): void {

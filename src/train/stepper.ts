@@ -27,6 +27,9 @@ export type { MicroBatch, StepResult } from "./step-programs.ts";
 /** Trainable numbers from which on a step is split in two (LOG.md has the measurements). */
 const SPLIT_FROM = 2 ** 23;
 
+/** Whether steps over so many trainable numbers are split, unless asked otherwise. */
+export const isSplit = (trainable: number): boolean => trainable >= SPLIT_FROM;
+
 export type StepperOptions = StepContext["options"] & {
   /** Of dropout and of parameters that are initialised at random. */
   readonly seed: number;
@@ -55,7 +58,7 @@ export class Stepper {
   /** Load a model's parameters into an engine and prepare to train those that require gradients. */
   static async create(engine: Engine, model: Module, options: StepperOptions): Promise<Stepper> {
     const trainable = countParameters(model, { trainable: true });
-    const { seed, rules, split = trainable >= SPLIT_FROM } = options;
+    const { seed, rules, split = isSplit(trainable) } = options;
     const buckets = makeBuckets(model, rules, split ? Infinity : undefined);
     if (buckets.length === 0) {
       throw new LowrankError(

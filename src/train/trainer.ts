@@ -223,7 +223,7 @@ export class Trainer {
   }
 
   #startedEvent(): StartedEvent {
-    const { base, method, task, options, train, validation, truncated } = this.#prepared;
+    const { base, method, memory, task, options, train, validation, truncated } = this.#prepared;
     const { perEpoch, total } = countSteps(train.length, options);
     const { maxLength } = base.encoder;
     return {
@@ -236,6 +236,7 @@ export class Trainer {
       method: options.method,
       saves: method.saves,
       storedBytes: method.storedBytes,
+      memoryBytes: memory.total,
       trainExamples: train.length,
       validationExamples: validation.length,
       taskDetails: task.details,

@@ -87,7 +87,8 @@ function startedLines(event: StartedEvent): string[] {
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
-    `training: ${event.totalSteps} steps, ${Number(event.epochs.toFixed(2))} epochs, on ${event.device}`,
+    `training: ${event.totalSteps} steps, ${Number(event.epochs.toFixed(2))} epochs, on ${event.device}, ` +
+      `about ${(event.memoryBytes / 1e9).toFixed(1)} GB of memory`,
   ];
 }
 
