@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import * as fc from "fast-check";
+import { LowrankError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { writeSafetensors } from "../io/safetensors.ts";
 import { printGraph } from "../graph/print.ts";
@@ -139,5 +141,34 @@ it.each(FAMILIES.map((family) => [family.modelType, family] as const))(
       counts[task] = await countDropouts(directory, task, 0.3);
     }
     expect(counts).toEqual(DROPOUTS[modelType]);
+  },
+);
+
+it.each(FAMILIES.map((family) => [family.modelType, family] as const))(
+  "any configuration is a model or one of our errors (%s)",
+  (modelType, { models, configSchema }) => {
+    const sizes = modelType === "distilbert" ? DISTILBERT : SMALL;
+    const defaults = configSchema.parse({ ...sizes, model_type: modelType }) as object;
+    const odd = fc.constantFrom(0, -1, 0.5, 3, 1e6, 1e9, 2 ** 53, "gelu", "1", true, null, [], {});
+    const key = fc.constantFrom(
+      ...Object.keys(defaults).filter((name) => name !== "model_type"),
+      "rope_scaling",
+    );
+    const changes = fc.dictionary(key, fc.oneof(odd, fc.jsonValue()), { maxKeys: 3 });
+    let built = 0;
+    fc.assert(
+      fc.property(changes, fc.constantFrom(...(Object.keys(models) as TaskType[])), (own, task) => {
+        try {
+          const config = { ...sizes, ...own, model_type: modelType };
+          const { model } = modelFromConfig(config, task);
+          model.forward(modelInputs({ batch: 1, length: 3 }));
+          built++;
+        } catch (error) {
+          if (!(error instanceof LowrankError)) throw error;
+        }
+      }),
+      { numRuns: 300, seed: 7 },
+    );
+    expect(built).toBeGreaterThan(20);
   },
 );

@@ -9,22 +9,29 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { slice } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
-import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import {
+  baseConfigSchema,
+  count,
+  layerCount,
+  numLabels,
+  type ModelFamily,
+  type ModelInputs,
+} from "./family.ts";
 import { spanClassifier, tokenClassifier, type Bare } from "./heads.ts";
 import { firstToken } from "./pooling.ts";
 
 export const bertConfigSchema = baseConfigSchema.extend({
-  vocab_size: z.number().int().positive().default(30522),
-  hidden_size: z.number().int().positive().default(768),
-  num_hidden_layers: z.number().int().positive().default(12),
-  num_attention_heads: z.number().int().positive().default(12),
-  intermediate_size: z.number().int().positive().default(3072),
+  vocab_size: count.default(30522),
+  hidden_size: count.default(768),
+  num_hidden_layers: layerCount.default(12),
+  num_attention_heads: count.default(12),
+  intermediate_size: count.default(3072),
   hidden_act: z.string().default("gelu"),
   hidden_dropout_prob: z.number().default(0.1),
   attention_probs_dropout_prob: z.number().default(0.1),
   classifier_dropout: z.number().nullish(),
-  max_position_embeddings: z.number().int().positive().default(512),
-  type_vocab_size: z.number().int().positive().default(2),
+  max_position_embeddings: count.default(512),
+  type_vocab_size: count.default(2),
   layer_norm_eps: z.number().default(1e-12),
   pad_token_id: z.number().int().nullish().default(0),
   position_embedding_type: z.literal("absolute").default("absolute"),

@@ -11,7 +11,7 @@ import { Module, ModuleList } from "../nn/module.ts";
 import type { RotaryEmbedding } from "../nn/rotary.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { positions } from "./embeddings.ts";
-import { baseConfigSchema, type ModelInputs } from "./family.ts";
+import { baseConfigSchema, count, layerCount, type ModelInputs } from "./family.ts";
 
 // ---------------------------------------------------------------- config.json
 
@@ -29,7 +29,6 @@ interface DefaultSizes {
   readonly max_position_embeddings: number;
 }
 
-export const count = z.number().int().positive();
 /** An activation that is implemented. */
 export const activationName = z.enum(ACTIVATION_NAMES as [string, ...string[]]);
 
@@ -39,7 +38,7 @@ export function decoderSchema(sizes: DefaultSizes) {
     vocab_size: count.default(sizes.vocab_size),
     hidden_size: count.default(sizes.hidden_size),
     intermediate_size: count.default(sizes.intermediate_size),
-    num_hidden_layers: count.default(sizes.num_hidden_layers),
+    num_hidden_layers: layerCount.default(sizes.num_hidden_layers),
     num_attention_heads: count.default(sizes.num_attention_heads),
     /** Default: as many as query heads. */
     num_key_value_heads: count.nullish(),

@@ -9,7 +9,14 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add, relu } from "../ops/elementwise.ts";
 import { renameLayerNorm } from "./bert.ts";
 import { positions } from "./embeddings.ts";
-import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import {
+  baseConfigSchema,
+  count,
+  layerCount,
+  numLabels,
+  type ModelFamily,
+  type ModelInputs,
+} from "./family.ts";
 import {
   hiddenStates,
   ModelWithHead,
@@ -23,12 +30,12 @@ import { firstToken } from "./pooling.ts";
 const NORM_EPS = 1e-12;
 
 const configSchema = baseConfigSchema.extend({
-  vocab_size: z.number().int().positive().default(30522),
-  max_position_embeddings: z.number().int().positive().default(512),
-  n_layers: z.number().int().positive().default(6),
-  n_heads: z.number().int().positive().default(12),
-  dim: z.number().int().positive().default(768),
-  hidden_dim: z.number().int().positive().default(3072),
+  vocab_size: count.default(30522),
+  max_position_embeddings: count.default(512),
+  n_layers: layerCount.default(6),
+  n_heads: count.default(12),
+  dim: count.default(768),
+  hidden_dim: count.default(3072),
   activation: z.string().default("gelu"),
   dropout: z.number().default(0.1),
   attention_dropout: z.number().default(0.1),

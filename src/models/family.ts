@@ -26,6 +26,19 @@ export interface Model extends Module {
   forward(inputs: ModelInputs): Tensor;
 }
 
+/** What is checked of a configuration as a whole may rely on its sizes. */
+const ABORT = { abort: true };
+
+/** A size. Above this one, which no model reaches, tables that are made of sizes would fill the memory. */
+export const count = z
+  .number()
+  .int(ABORT)
+  .positive(ABORT)
+  .max(2 ** 24, ABORT);
+
+/** A number of layers, each of which is made of modules. */
+export const layerCount = count.max(1000, ABORT);
+
 /** The keys of config.json that all families share. */
 export const baseConfigSchema = z.looseObject({
   model_type: z.string(),

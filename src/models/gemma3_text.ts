@@ -2,8 +2,9 @@
  * limits, and sliding windows in all but every sixth layer, with a rotation of their own.
  * Source: https://arxiv.org/abs/2503.19786; module names as in transformers' modeling_gemma3. */
 import { z } from "zod";
-import { activationName, count, decoderSchema, LAYER_KINDS, SandwichNormLayer } from "./decoder.ts";
+import { activationName, decoderSchema, LAYER_KINDS, SandwichNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
+import { count } from "./family.ts";
 import { ropeByKindSchema, ropeEntry, ropeOf } from "./rope.ts";
 
 const configSchema = decoderSchema({

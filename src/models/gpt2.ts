@@ -14,7 +14,14 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
-import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import {
+  baseConfigSchema,
+  count,
+  layerCount,
+  numLabels,
+  type ModelFamily,
+  type ModelInputs,
+} from "./family.ts";
 import {
   languageModel,
   lastTokenClassifier,
@@ -24,12 +31,12 @@ import {
 } from "./heads.ts";
 
 const configSchema = baseConfigSchema.extend({
-  vocab_size: z.number().int().positive().default(50257),
-  n_positions: z.number().int().positive().default(1024),
-  n_embd: z.number().int().positive().default(768),
-  n_layer: z.number().int().positive().default(12),
-  n_head: z.number().int().positive().default(12),
-  n_inner: z.number().int().positive().nullish(),
+  vocab_size: count.default(50257),
+  n_positions: count.default(1024),
+  n_embd: count.default(768),
+  n_layer: layerCount.default(12),
+  n_head: count.default(12),
+  n_inner: count.nullish(),
   activation_function: z.string().default("gelu_new"),
   layer_norm_epsilon: z.number().default(1e-5),
   embd_pdrop: z.number().default(0.1),

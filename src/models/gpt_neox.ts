@@ -11,9 +11,16 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { RotaryEmbedding, rotate, ropeFrequencies } from "../nn/rotary.ts";
 import { add } from "../ops/elementwise.ts";
 import { reshape, split, transpose } from "../ops/movement.ts";
-import { activationName, count } from "./decoder.ts";
+import { activationName } from "./decoder.ts";
 import { positions } from "./embeddings.ts";
-import { baseConfigSchema, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import {
+  baseConfigSchema,
+  count,
+  layerCount,
+  numLabels,
+  type ModelFamily,
+  type ModelInputs,
+} from "./family.ts";
 import {
   languageModel,
   lastTokenClassifier,
@@ -29,7 +36,7 @@ const rope = ropeEntry(share.optional()).nullish();
 const keys = baseConfigSchema.extend({
   vocab_size: count.default(50_432),
   hidden_size: count.default(6144),
-  num_hidden_layers: count.default(44),
+  num_hidden_layers: layerCount.default(44),
   num_attention_heads: count.default(64),
   intermediate_size: count.default(24_576),
   hidden_act: activationName.default("gelu"),

@@ -27,6 +27,8 @@ import { split } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
 import {
   baseConfigSchema,
+  count,
+  layerCount,
   numLabels,
   type Model,
   type ModelFamily,
@@ -45,13 +47,13 @@ const ropeSchema = z.strictObject({
 
 const configSchema = baseConfigSchema
   .extend({
-    vocab_size: z.number().int().positive().default(50368),
-    hidden_size: z.number().int().positive().default(768),
-    intermediate_size: z.number().int().positive().default(1152),
-    num_hidden_layers: z.number().int().positive().default(22),
-    num_attention_heads: z.number().int().positive().default(12),
+    vocab_size: count.default(50368),
+    hidden_size: count.default(768),
+    intermediate_size: count.default(1152),
+    num_hidden_layers: layerCount.default(22),
+    num_attention_heads: count.default(12),
     hidden_activation: z.string().default("gelu"),
-    max_position_embeddings: z.number().int().positive().default(8192),
+    max_position_embeddings: count.default(8192),
     norm_eps: z.number().default(1e-5),
     norm_bias: z.boolean().default(false),
     attention_bias: z.boolean().default(false),
@@ -65,8 +67,8 @@ const configSchema = baseConfigSchema
     classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
     pad_token_id: z.number().int().nullish().default(50283),
     /** Tokens that a local layer's window spans; a token sees half of them on each side. */
-    local_attention: z.number().int().positive().default(128),
-    global_attn_every_n_layers: z.number().int().positive().default(3),
+    local_attention: count.default(128),
+    global_attn_every_n_layers: count.default(3),
     layer_types: z.array(z.enum(ATTENTION)).nullish(),
     global_rope_theta: z.number().positive().default(160_000),
     local_rope_theta: z.number().positive().nullable().default(10_000),
@@ -78,9 +80,9 @@ const configSchema = baseConfigSchema
       .nullish(),
     rope_scaling: z.null().optional(),
   })
-  .superRefine(({ layer_types: kinds, num_hidden_layers: count }, context) => {
-    if (!kinds || kinds.length === count) return;
-    const message = `expected ${count} entries, got ${kinds.length}`;
+  .superRefine(({ layer_types: kinds, num_hidden_layers: layers }, context) => {
+    if (!kinds || kinds.length === layers) return;
+    const message = `expected ${layers} entries, got ${kinds.length}`;
     context.addIssue({ code: "custom", path: ["layer_types"], message });
   });
 

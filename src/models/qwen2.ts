@@ -4,12 +4,12 @@
 import { z } from "zod";
 import {
   activationName,
-  count,
   decoderSchema,
   LAYER_KINDS,
   PreNormLayer,
   type LayerKind,
 } from "./decoder.ts";
+import { count } from "./family.ts";
 import { decoderFamily } from "./decoder-family.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 
