@@ -4,7 +4,8 @@
  */
 
 import * as zlib from "node:zlib";
-import { parquetReadObjects, type Compressors } from "hyparquet";
+import { setImmediate } from "node:timers/promises";
+import { parquetReadObjects, type AsyncBuffer, type Compressors } from "hyparquet";
 import { LowrankError } from "../errors.ts";
 import type { Row, Table } from "./table.ts";
 
@@ -31,22 +32,36 @@ function plain(value: unknown): unknown {
   return value;
 }
 
+/** Bytes as hyparquet reads them. Where it fails it leaves reads behind whose errors nobody catches, which would end the process;
+ * once closed, a source answers no more. */
+function sourceOf(bytes: Buffer): AsyncBuffer & { close(): void } {
+  const { buffer, byteOffset, byteLength } = bytes;
+  let isClosed = false;
+  return {
+    byteLength,
+    async slice(start, end = byteLength) {
+      await setImmediate(); // until then a failure to begin all reads has closed it
+      if (isClosed) return new Promise(() => {});
+      return (buffer as ArrayBuffer).slice(byteOffset + start, byteOffset + end);
+    },
+    close() {
+      isClosed = true;
+    },
+  };
+}
+
 /**
  * Reads all rows; Row.line counts rows.
  *
  * @throws LowrankError "data" when the file is not Parquet or uses an unsupported compression
  */
 export async function readParquet(file: string, bytes: Buffer): Promise<Table> {
-  const { buffer: memory, byteOffset, byteLength } = bytes;
-  const whole = byteOffset === 0 && byteLength === memory.byteLength;
-  const buffer = whole ? memory : memory.slice(byteOffset, byteOffset + byteLength);
+  const source = sourceOf(bytes);
   let objects: Record<string, unknown>[];
   try {
-    objects = await parquetReadObjects({
-      file: buffer as ArrayBuffer,
-      compressors: compressors(),
-    });
+    objects = await parquetReadObjects({ file: source, compressors: compressors() });
   } catch (error) {
+    source.close();
     throw new LowrankError(
       "data",
       `${file}: not a readable Parquet file: ${(error as Error).message}. ` +

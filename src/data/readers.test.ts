@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LowrankError } from "../errors.ts";
 import { readTable, type ReadTableOptions, type Table } from "./readers.ts";
@@ -202,6 +203,23 @@ describe("Parquet", () => {
     const cut = Buffer.from(PARQUET.snappy, "base64").subarray(0, -40);
     expect(await message("a.parquet", cut)).toMatch(/^a\.parquet: not a readable Parquet file: /);
   });
+
+  it.each(Object.entries(PARQUET))(
+    "with changed bytes is a table or one of our errors (%s pages)",
+    async (_, base64) => {
+      const change = fc.tuple(fc.nat(), fc.nat(255));
+      await fc.assert(
+        fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
+          const bytes = Buffer.from(base64, "base64");
+          for (const [at, value] of changes) bytes[at % bytes.length] = value;
+          await read("changed.parquet", bytes).catch((error: unknown) => {
+            if (!(error instanceof LowrankError)) throw error;
+          });
+        }),
+        { numRuns: 200, seed: 7 },
+      );
+    },
+  );
 });
 
 describe("plain text", () => {
@@ -268,4 +286,67 @@ describe.skipIf(!existsSync(SHARED))("public data sets", () => {
     expect(table.columns).toEqual(columns);
     if (rows !== undefined) expect(table.rows).toHaveLength(rows);
   });
+});
+
+describe("anything as a file", () => {
+  /** Small files of each format, to be changed. */
+  const FILES: Readonly<Record<string, string>> = {
+    ".csv": 'text,label\n"a, ""b""",1\r\nc,2\n',
+    ".tsv": "text\tlabel\na\t1\nb\t2\n",
+    ".json": '[{"text": "a", "label": 1}, {"text": "b", "label": [2, null]}]',
+    ".jsonl": '{"text": "a", "label": 1}\n{"text": "\\ud83d\\ude00"}\n',
+    ".conll": "# id\nAda B-x\nis O\n\n-DOCSTART- O\n\nhere O\n",
+    ".txt": "a\n\n=b\n",
+  };
+
+  it.each(Object.entries(FILES))(
+    "is a table or one of our errors (%s)",
+    async (extension, good) => {
+      const edit = fc.record({
+        at: fc.nat(),
+        removed: fc.nat(4),
+        inserted: fc.oneof(
+          fc.constantFrom(
+            '"',
+            "\t",
+            "\r",
+            "\n",
+            ",",
+            "{",
+            "[",
+            "__proto__",
+            "\0",
+            "\ufeff",
+            "\ud800",
+          ),
+          fc.string({ unit: "binary", maxLength: 4 }),
+        ),
+      });
+      const edited = fc.array(edit, { maxLength: 4 }).map((edits) => {
+        let text = good;
+        for (const { at, removed, inserted } of edits) {
+          const place = at % (text.length + 1);
+          text = text.slice(0, place) + inserted + text.slice(place + removed);
+        }
+        return Buffer.from(text);
+      });
+      const bytes = fc.uint8Array({ maxLength: 100 }).map((array) => Buffer.from(array));
+      let tables = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.oneof(edited, edited, edited, bytes), async (content) => {
+          const table = await read(`any${extension}`, content).catch((error: unknown) => {
+            if (error instanceof LowrankError) return undefined;
+            throw error;
+          });
+          if (!table) return;
+          tables++;
+          expect(table.rows.length).toBeGreaterThan(0);
+          expect(new Set(table.columns).size).toBe(table.columns.length);
+          for (const { line } of table.rows) expect(line).toBeGreaterThan(0);
+        }),
+        { numRuns: 300, seed: 7 },
+      );
+      expect(tables).toBeGreaterThan(20);
+    },
+  );
 });

@@ -4,6 +4,7 @@ import { LowrankError } from "../errors.ts";
 import type { Table } from "../data/table.ts";
 import { modelInputs } from "../models/inputs.ts";
 import { collateTokens } from "./collate.ts";
+import { labelsOfHead } from "./head-labels.ts";
 import { LABELS, objectiveOf, type ProblemType } from "./objectives.ts";
 import type { Columns } from "./options.ts";
 import { chooseProblem, findLabelColumns, PROBLEMS } from "./sequence/choose.ts";
@@ -55,11 +56,7 @@ export const sequenceClassification: TaskKind = {
   },
 
   fromConfig(config, headRows) {
-    const names = (config["id2label"] ?? {}) as Readonly<Record<string, string>>;
-    const fits = Object.keys(names).length === headRows;
-    const labels = Array.from({ length: headRows }, (_, id) =>
-      fits ? (names[id] ?? `LABEL_${id}`) : `LABEL_${id}`,
-    );
+    const labels = labelsOfHead(config, headRows);
     return makeTask({ labels, problemType: problemTypeOf(config, headRows) });
   },
 };

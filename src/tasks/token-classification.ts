@@ -30,6 +30,7 @@ import {
 import { SPAN_UNITS } from "./entities/spans.ts";
 import { entitiesOf, labelsOf, type Tag } from "./entities/tags.ts";
 import { LABELS, objectiveOf } from "./objectives.ts";
+import { labelsOfHead } from "./head-labels.ts";
 import { settingsOf, taskSettings, type Columns } from "./options.ts";
 import type { Task, TaskKind } from "./task.ts";
 
@@ -137,11 +138,7 @@ export const tokenClassification: TaskKind = {
   },
 
   fromConfig(config, headRows) {
-    const names = (config["id2label"] ?? {}) as Readonly<Record<string, string>>;
-    const fits = Object.keys(names).length === headRows;
-    const labels = Array.from({ length: headRows }, (_, id) =>
-      fits ? (names[id] ?? `LABEL_${id}`) : `LABEL_${id}`,
-    );
+    const labels = labelsOfHead(config, headRows);
     const { labelAllTokens, spanUnit, stride } = settingsOf({});
     return makeTask({ labels, labelAllTokens, spanUnit, stride });
   },
