@@ -2,7 +2,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LowrankError } from "../errors.ts";
 import { bertNormalizer } from "./bert-normalizer.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
@@ -156,6 +158,49 @@ describe("loadTokenizer", () => {
         /^nowhere.tokenizer\.json: there is no such file\. /,
       ) as string,
     });
+  });
+
+  it("makes a tokenizer of anything, or one of our errors", async () => {
+    const key = fc.constantFrom(...Object.keys(MINIMAL), "truncation", "padding");
+    const part = fc.constantFrom(
+      ...[
+        "vocab",
+        "merges",
+        "unk_token",
+        "type",
+        "single",
+        "pair",
+        "special_tokens",
+        "id",
+        "content",
+      ],
+    );
+    const odd = fc.constantFrom<unknown>(null, -1, [], {}, "", "BPE", "Unigram", "Replace", [
+      ["a", 0.5],
+    ]);
+    const change = fc.tuple(key, fc.option(part), fc.oneof(odd, fc.jsonValue()));
+    let loaded = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { maxLength: 3 }), async (changes) => {
+        const json = structuredClone<Record<string, any>>(MINIMAL);
+        for (const [name, inner, value] of changes) {
+          const whole: unknown = json[name];
+          if (inner !== null && typeof whole === "object" && whole !== null)
+            (whole as Record<string, unknown>)[inner] = value;
+          else json[name] = value;
+        }
+        await write("tokenizer.json", json);
+        try {
+          const tokenizer = await loadTokenizer(directory);
+          loaded++;
+          tokenizer.encode("a b \u{1f600} c");
+        } catch (error) {
+          if (!(error instanceof LowrankError)) throw error;
+        }
+      }),
+      { numRuns: 400, seed: 7 },
+    );
+    expect(loaded).toBeGreaterThan(50);
   });
 });
 

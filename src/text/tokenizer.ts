@@ -103,14 +103,35 @@ export async function loadTokenizer(directory: string): Promise<Tokenizer> {
     return name === undefined ? undefined : library.token_to_id(name);
   };
   const pad = special("pad_token") ?? paddingBlockId(json, library);
-  return wrap(library, {
-    file,
-    files,
-    padTokenId: pad,
-    bosTokenId: special("bos_token"),
-    eosTokenId: special("eos_token"),
-    truncateLeft: config["truncation_side"] === "left",
+  return tried(file, () => {
+    const tokenizer = wrap(library, {
+      file,
+      files,
+      padTokenId: pad,
+      bosTokenId: special("bos_token"),
+      eosTokenId: special("eos_token"),
+      truncateLeft: config["truncation_side"] === "left",
+    });
+    tokenizer.encode(SAMPLE);
+    return tokenizer;
   });
+}
+
+/** Letters, digits, marks and a character of two units: a broken tokenizer is to fail when it is loaded, not at some text. */
+const SAMPLE = "One 1, (two) é 漢 😀!";
+
+/** What `make` gives; what the tokenizers' library throws at a file that it does not understand becomes our error. */
+function tried<T>(file: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof LowrankError) throw error;
+    throw new LowrankError(
+      "tokenizer",
+      `${file}: ${(error as Error).message.replace(/\.$/, "")}. Use the tokenizer.json of a Hugging Face model.`,
+      { cause: error },
+    );
+  }
 }
 
 async function readJsonObject(file: string): Promise<JsonObject | undefined> {
@@ -154,7 +175,7 @@ function build(file: string, json: JsonObject, config: JsonObject): LibraryToken
       `${file}: unsupported model type, expected ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(type)}.`,
     );
   }
-  try {
+  return tried(file, () => {
     const library = new LibraryTokenizer(json, { clean_up_tokenization_spaces: false, ...config });
     const normalizer = json["normalizer"] as JsonObject | null | undefined;
     if (normalizer?.["type"] === "BertNormalizer") {
@@ -165,9 +186,7 @@ function build(file: string, json: JsonObject, config: JsonObject): LibraryToken
     const parts = library as unknown as Library;
     if (parts.pre_tokenizer) countAllDigits(parts.pre_tokenizer, parts.tokenizer.pre_tokenizer!);
     return library;
-  } catch (error) {
-    throw new LowrankError("tokenizer", `${file}: ${(error as Error).message}.`, { cause: error });
-  }
+  });
 }
 
 /** The library's Unigram passes all pieces of a text as arguments of one call: a long text overflows the stack. */
