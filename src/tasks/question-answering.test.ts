@@ -1,3 +1,4 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
@@ -428,4 +429,53 @@ describe("the task", () => {
       expect(findTask(name)).toBe(questionAnswering);
     }
   });
+});
+
+it("labels an answer in the windows that hold it, or refuses, whatever the data", () => {
+  const piece = fc.constantFrom("Rome", " ", "-", "😀", "\ud83d", "\n", "漢", "it is", "\u0000");
+  const text = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""));
+  const answer = fc.record(
+    { text, answer_start: fc.oneof(fc.integer({ min: -2, max: 20 }), fc.jsonValue()) },
+    { requiredKeys: ["text"] },
+  );
+  const answers = fc.oneof(fc.array(answer, { maxLength: 2 }), text, fc.jsonValue());
+  const anything = fc.record({ question: text, context: text, answers });
+  const cut = fc.tuple(text, text, fc.nat(), fc.nat()).map(([question, context, a, b]) => {
+    const [from, to] = [a % (context.length + 1), b % (context.length + 1)].sort((x, y) => x - y);
+    const answers = [{ text: context.slice(from, to), answer_start: from }];
+    return { question, context, answers };
+  });
+  const row = fc.oneof(cut, cut, anything);
+  let labelled = 0;
+  fc.assert(
+    fc.property(
+      fc.array(row, { minLength: 1, maxLength: 3 }),
+      fc.integer({ min: 3, max: 20 }),
+      (data, maxLength) => {
+        let examples: readonly WindowExample[];
+        try {
+          ({ examples } = examplesOf(data, { maxLength }));
+        } catch (error) {
+          if (error instanceof LowrankError) return;
+          throw error;
+        }
+        for (const { inputIds, start, end, place, count, question, offsets, from } of examples) {
+          expect(inputIds.length).toBeLessThanOrEqual(maxLength);
+          expect(place + count).toBeLessThanOrEqual(inputIds.length);
+          if (start < place) continue;
+          labelled++;
+          expect(end).toBeGreaterThanOrEqual(start);
+          expect(end).toBeLessThan(place + count);
+          const { context, target } = question;
+          const [first, last] = [from + start - place, from + end - place];
+          const found = context.slice(offsets.starts[first], offsets.ends[last]);
+          const { start: begin, end: stop } = target as { start: number; end: number };
+          // Whole tokens around the answer, of which white space and hyphens are none.
+          expect(found).toContain(context.slice(begin, stop).replaceAll(/^[\s-]+|[\s-]+$/g, ""));
+        }
+      },
+    ),
+    { numRuns: 500, seed: 7 },
+  );
+  expect(labelled).toBeGreaterThan(50);
 });

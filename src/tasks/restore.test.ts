@@ -25,7 +25,7 @@ it.each(TASKS.map((kind) => [kind.name, kind] as const))(
     const key = fc.constantFrom(...keys.split(" "));
     const odd = fc.constantFrom(-1, 0.5, 1e9, "", [], ["O"], ["B-"], ["a", "a"], [""], null);
     const changes = fc.dictionary(key, fc.oneof(odd, fc.jsonValue()), { maxKeys: 2 });
-    const states = changes.map((change) => ({ ...STATES[name], ...change }));
+    const states = changes.map((change) => Object.assign({}, STATES[name], change));
     let restored = 0;
     fc.assert(
       fc.property(fc.oneof(states, states, fc.jsonValue()), (state) => {

@@ -163,17 +163,15 @@ describe("loadTokenizer", () => {
   it("makes a tokenizer of anything, or one of our errors", async () => {
     const key = fc.constantFrom(...Object.keys(MINIMAL), "truncation", "padding");
     const part = fc.constantFrom(
-      ...[
-        "vocab",
-        "merges",
-        "unk_token",
-        "type",
-        "single",
-        "pair",
-        "special_tokens",
-        "id",
-        "content",
-      ],
+      "vocab",
+      "merges",
+      "unk_token",
+      "type",
+      "single",
+      "pair",
+      "special_tokens",
+      "id",
+      "content",
     );
     const odd = fc.constantFrom<unknown>(null, -1, [], {}, "", "BPE", "Unigram", "Replace", [
       ["a", 0.5],

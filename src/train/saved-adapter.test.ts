@@ -2,9 +2,12 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sentimentRows, writeTinyModel } from "../../test/tiny-model.ts";
+import { LowrankError } from "../errors.ts";
 import { readHeader } from "../io/safetensors.ts";
+import { findTask } from "../tasks/registry.ts";
 import { Predictor } from "./predict.ts";
 import { findAdapter } from "./saved-adapter.ts";
 import { Trainer } from "./trainer.ts";
@@ -104,4 +107,39 @@ it("a checkpoint without pooler gets a new one, which is trained and stored", as
     expect.stringContaining("neither the checkpoint nor the adapter has bert.pooler.dense.weight"),
   ]);
   await lacking.close();
+});
+
+it("any description is read, or one of our errors", async () => {
+  const copy = changed("described", {});
+  const file = join(copy, "lowrank.json");
+  const good = JSON.parse(readFileSync(file, "utf8")) as Record<string, object>;
+  const key = fc.constantFrom(...Object.keys(good), "task", "baseModel");
+  const inner = fc.constantFrom("name", "state", "path", "relativePath", "modelType");
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom("bert", "gpt2", "ner", "\0", "a".repeat(5000)),
+  );
+  const change = fc.tuple(key, fc.option(inner), value);
+  let found = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 2 }), fc.boolean(), async (changes, asked) => {
+      const stored = structuredClone(good) as Record<string, unknown>;
+      for (const [name, part, own] of changes) {
+        const whole = stored[name];
+        if (part !== null && typeof whole === "object" && whole !== null)
+          (whole as Record<string, unknown>)[part] = own;
+        else stored[name] = own;
+      }
+      writeFileSync(file, JSON.stringify(stored));
+      try {
+        const { manifest } = await findAdapter(copy, asked ? bert : undefined);
+        findTask(manifest!.task.name, file).restore(manifest!.task.state, file);
+        found++;
+      } catch (error) {
+        if (!(error instanceof LowrankError)) throw error;
+      }
+    }),
+    { numRuns: 300, seed: 7 },
+  );
+  expect(found).toBeGreaterThan(20);
 });
