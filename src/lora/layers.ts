@@ -150,7 +150,7 @@ export class LoraEmbedding extends Module {
 
   /** What becomes of an output y that the base, or another adapter on it, has for ids. */
   apply(ids: Tensor, y: Tensor): Tensor {
-    const rows = gather(transpose(this.lora_embedding_A), ids); // [..., r]
+    const rows = gather(transpose(this.lora_embedding_A), ids, this.base_layer); // [..., r]
     const change = mul(linear(rows, this.lora_embedding_B), this.scale);
     const magnitude = this.lora_magnitude_vector;
     if (!magnitude) return add(y, change);

@@ -89,7 +89,7 @@ export class Embedding extends Module {
   }
 
   forward(ids: Tensor): Tensor {
-    return gather(this.weight, ids);
+    return gather(this.weight, ids, this);
   }
 
   override extraRepr(): string {

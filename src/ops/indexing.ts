@@ -17,7 +17,12 @@ function requireInt32(name: string, index: Tensor): void {
 
 type None = Record<never, never>;
 
-export const gatherOp: PrimitiveOp<None> = {
+export interface GatherAttrs {
+  /** An index whose row gets no gradient. */
+  readonly paddingIdx?: number;
+}
+
+export const gatherOp: PrimitiveOp<GatherAttrs> = {
   kind: "primitive",
   name: "gather",
   infer: ([table, index]) => {
@@ -28,7 +33,10 @@ export const gatherOp: PrimitiveOp<None> = {
     const [table, index] = node.inputs as [Tensor, Tensor];
     if (!g) return [undefined, undefined];
     const row = table.shape.slice(1);
-    const updates = reshape(g, [sizeOf(index.shape), ...row]);
+    const { paddingIdx } = node.attrs as GatherAttrs;
+    const column = reshape(index, [...index.shape, ...row.map(() => 1)]);
+    const counted = paddingIdx === undefined ? g : where(equal(column, paddingIdx), 0, g);
+    const updates = reshape(counted, [sizeOf(index.shape), ...row]);
     return [scatterAddRows(updates, reshape(index, [-1]), table.shape[0]!), undefined];
   },
   lower: (builder, inputs) => builder.node("Gather", inputs, { axis: 0 }),
@@ -43,9 +51,14 @@ export const gatherOp: PrimitiveOp<None> = {
   ],
 };
 
-/** Rows of a table: table [V, ...], index [...I] → [...I, ...]. An embedding lookup. */
-export function gather(table: Tensor, index: Tensor): Tensor {
-  return applyOne(gatherOp, [table, index], {});
+/** Rows of a table: table [V, ...], index [...I] → [...I, ...]. An embedding lookup; the row of `paddingIdx` gets no gradient,
+ * as in PyTorch. */
+export function gather(
+  table: Tensor,
+  index: Tensor,
+  { paddingIdx }: { readonly paddingIdx?: number | undefined } = {},
+): Tensor {
+  return applyOne(gatherOp, [table, index], paddingIdx === undefined ? {} : { paddingIdx });
 }
 
 export interface ScatterAttrs {
