@@ -29,7 +29,7 @@ const LAYERS = [
 ] as const;
 
 /** What every folder may import: single files of src, and a folder of arithmetic; among themselves in this order. */
-const FOUNDATION = ["errors.ts", "version.ts", "random.ts", "linalg"] as const;
+const FOUNDATION = ["errors.ts", "version.ts", "format.ts", "random.ts", "linalg"] as const;
 /** The package's entry: imports anything, and nothing imports it. */
 const ENTRY = "index.ts";
 /** Formats and storage know nothing about computation: these import the foundation only. */

@@ -1,6 +1,9 @@
 /** @file Writing to a terminal or a pipe: results on stdout, everything else on stderr; colours, numbers
  * and tables for people. */
+import { formatCount } from "../format.ts";
 import type { MetricTable } from "../tasks/task.ts";
+
+export { formatBytes, formatCount, formatShare } from "../format.ts";
 
 /** Write a result. */
 export function print(text: string): void {
@@ -35,24 +38,6 @@ export function hasColors(stream: NodeJS.WriteStream): boolean {
 export function styled(stream: NodeJS.WriteStream, style: Style, text: string): string {
   const [on, off] = STYLES[style];
   return hasColors(stream) ? `\u001B[${on}m${text}\u001B[${off}m` : text;
-}
-
-/** E.g. "22,713,216". */
-export function formatCount(count: number): string {
-  return Math.round(count).toLocaleString("en-US");
-}
-
-/** E.g. "1.3 MB". */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let [value, unit] = [bytes, 0];
-  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** E.g. "1.4 %". */
-export function formatShare(share: number): string {
-  return `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
 }
 
 type Cell = string | number;

@@ -1,11 +1,10 @@
 /** @file Searching the training options that do best on the validation data: a grid, random draws, or successive
  * halving, which gives few epochs to many configurations and more to the better ones. Source of the last:
  * Jamieson and Talwalkar, https://arxiv.org/abs/1502.07943 */
-import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
+import { writeFileAtomic } from "../io/files.ts";
+import { claimDirectory } from "./claim.ts";
 import { draw, grid, type Configuration, type Space } from "./space.ts";
 import { runTrials, type RunTrialsOptions, type Trial, type TrialResult } from "./trials.ts";
 
@@ -50,7 +49,8 @@ export interface SweepResult {
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
   const { directory, strategy, space, base, count, seed } = options;
   const configurations = strategy === "grid" ? grid(space) : draw(space, count, seed);
-  await claim(directory, { strategy, base, configurations });
+  const plan = { strategy, base, configurations };
+  await claimDirectory(directory, { file: PLAN_FILE, what: "sweep", plan });
 
   const rounds = strategy === "halving" ? roundsOf(configurations.length) : 1;
   let survivors = configurations;
@@ -106,26 +106,4 @@ function rank(results: readonly TrialResult[], metric: string): TrialResult[] {
     const [x, y] = [value(a), value(b)];
     return x === y ? 0 : x - y;
   });
-}
-
-/** Make the directory this sweep's, or check that it is already. */
-async function claim(directory: string, plan: object): Promise<void> {
-  const file = join(directory, PLAN_FILE);
-  const text = `${JSON.stringify(plan, null, 2)}\n`;
-  if (existsSync(file)) {
-    const stored = await readJson(file, "sweep's plan");
-    if (JSON.stringify(stored) === JSON.stringify(JSON.parse(text))) return;
-    throw new LowrankError(
-      "usage",
-      `${directory}: holds another sweep (${PLAN_FILE} differs). Repeat its command to go on with it, or choose another directory.`,
-    );
-  }
-  if (existsSync(directory)) {
-    throw new LowrankError(
-      "usage",
-      `${directory}: the directory exists and holds no sweep. Choose another one.`,
-    );
-  }
-  await mkdir(directory, { recursive: true });
-  await writeFileAtomic(file, text);
 }

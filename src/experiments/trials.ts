@@ -2,14 +2,12 @@
  * @file Training runs as processes of their own, each in a directory: `options.json`, the adapter, `log.txt`, and
  * `result.json` when it is done. Trials that have a result are not run again, so that what was interrupted goes on.
  */
-import { spawn } from "node:child_process";
-import { createWriteStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
-import { finished } from "node:stream/promises";
-import { text as readAll } from "node:stream/consumers";
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
+import { complaintOf, runProcess, type EndedProcess } from "./process.ts";
 import type { Configuration } from "./space.ts";
 
 /** A run to make. */
@@ -26,6 +24,8 @@ export interface TrialResult extends Trial {
   readonly error?: string;
   /** Of the kept adapter on the validation data. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** The same on test data, where the experiment has some. */
+  readonly testMetrics?: Readonly<Record<string, number>>;
   readonly trainableParameters: number;
   /** Size of the stored weights. */
   readonly storedBytes: number;
@@ -45,6 +45,9 @@ export interface RunTrialsOptions {
   readonly onStart?: (trial: Trial) => void;
   /** Called when a trial is done, also for those that were done before. */
   readonly onResult?: (result: TrialResult, isNew: boolean) => void;
+  /** Called with the result and the directory of a trial that did not fail, before the result is stored: what it adds is stored
+   * as well. A LowrankError that it throws makes the trial a failed one. */
+  readonly complete?: (result: TrialResult, directory: string) => Promise<TrialResult>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -72,18 +75,45 @@ export async function runTrials(
 }
 
 async function resultOf(trial: Trial, options: RunTrialsOptions): Promise<TrialResult> {
-  const file = join(options.directory, trial.id, RESULT_FILE);
+  const directory = join(options.directory, trial.id);
+  const file = join(directory, RESULT_FILE);
   if (existsSync(file)) {
     const stored = (await readJson(file, "trial's result")) as TrialResult;
-    options.onResult?.(stored, false);
-    return stored;
+    const result = { ...stored, ...numbersOf(stored) };
+    options.onResult?.(result, false);
+    return result;
   }
-  if (options.signal?.aborted) throw interrupted(options.directory);
   options.onStart?.(trial);
-  const result = await runTrial(trial, options);
+  const result = await completed(await runTrial(trial, directory, options), directory, options);
   await writeFileAtomic(file, `${JSON.stringify(result, null, 2)}\n`);
   options.onResult?.(result, true);
   return result;
+}
+
+/** Metrics as they were before they were JSON, which has no NaN. */
+function numbersOf({ metrics, testMetrics }: TrialResult) {
+  return {
+    metrics: withNaN(metrics),
+    ...(testMetrics ? { testMetrics: withNaN(testMetrics) } : {}),
+  };
+}
+
+const withNaN = (metrics: Readonly<Record<string, number | null>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value ?? NaN]));
+
+async function completed(
+  result: TrialResult,
+  directory: string,
+  { complete, signal, directory: parent }: RunTrialsOptions,
+): Promise<TrialResult> {
+  if (!complete || result.error !== undefined) return result;
+  try {
+    return await complete(result, directory);
+  } catch (error) {
+    if (signal?.aborted) throw interrupted(parent);
+    if (!(error instanceof LowrankError)) throw error;
+    return { ...result, error: error.message };
+  }
 }
 
 const interrupted = (directory: string): LowrankError =>
@@ -92,42 +122,22 @@ const interrupted = (directory: string): LowrankError =>
     `${directory}: interrupted. The same command goes on where it stopped.`,
   );
 
-async function runTrial(trial: Trial, options: RunTrialsOptions): Promise<TrialResult> {
-  const directory = join(options.directory, trial.id);
+async function runTrial(
+  trial: Trial,
+  directory: string,
+  options: RunTrialsOptions,
+): Promise<TrialResult> {
+  if (options.signal?.aborted) throw interrupted(options.directory);
   // What is there without a result is of an interrupted run.
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });
   const config = join(directory, "options.json");
   const output = join(directory, ADAPTER_DIRECTORY);
   await writeFileAtomic(config, JSON.stringify({ ...trial.options, output }, null, 2));
-  const [program, ...given] = options.command;
-  const child = spawn(program, [...given, "--config", config, "--json"], {
-    stdio: ["ignore", "pipe", "pipe"],
-    // The keyboard's Ctrl-C reaches the whole group: trials end when the sweep says so.
-    detached: true,
-  });
-  const stop = (): void => void child.kill("SIGKILL");
-  options.signal?.addEventListener("abort", stop, { once: true });
-  const log = createWriteStream(join(directory, "log.txt"));
-  const messages: string[] = [];
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    log.write(text);
-    messages.push(...text.split("\n").filter((line) => line.trim() !== ""));
-    messages.splice(0, messages.length - 5);
-  });
-  try {
-    const [stdout, code] = await Promise.all([
-      readAll(child.stdout),
-      new Promise<number | null>((resolve, reject) => {
-        child.once("error", reject).once("close", resolve);
-      }),
-    ]);
-    if (options.signal?.aborted) throw interrupted(options.directory);
-    return code === 0 ? successOf(trial, stdout) : failureOf(trial, messages, code);
-  } finally {
-    options.signal?.removeEventListener("abort", stop);
-    await finished(log.end());
-  }
+  const command = [...options.command, "--config", config, "--json"] as const;
+  const ended = await runProcess(command, join(directory, "log.txt"), options.signal);
+  if (options.signal?.aborted) throw interrupted(options.directory);
+  return ended.code === 0 ? successOf(trial, ended.stdout) : failureOf(trial, ended);
 }
 
 /** The part of `lowrank train --json` that is used. */
@@ -147,7 +157,7 @@ function successOf(trial: Trial, stdout: string): TrialResult {
   ) as TrainDocument;
   return {
     ...trial,
-    metrics: result.metrics?.scalars ?? {},
+    metrics: withNaN(result.metrics?.scalars ?? {}),
     trainableParameters,
     storedBytes,
     seconds: result.seconds,
@@ -155,11 +165,10 @@ function successOf(trial: Trial, stdout: string): TrialResult {
   };
 }
 
-function failureOf(trial: Trial, messages: readonly string[], code: number | null): TrialResult {
-  const said = messages.findLast((line) => line.startsWith("lowrank:")) ?? messages.at(-1);
+function failureOf(trial: Trial, ended: EndedProcess): TrialResult {
   return {
     ...trial,
-    error: said?.replace(/^lowrank: /, "") ?? `the process ended with code ${code}`,
+    error: complaintOf(ended),
     metrics: {},
     trainableParameters: 0,
     storedBytes: 0,
