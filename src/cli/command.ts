@@ -60,6 +60,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/sweep.ts")).sweep,
   },
   {
+    name: "compare",
+    summary: "compare full fine-tuning with LoRA of several ranks",
+    load: async () => (await import("./commands/compare.ts")).compare,
+  },
+  {
     name: "merge",
     summary: "write a model with an adapter merged into its weights",
     load: async () => (await import("./commands/merge.ts")).merge,

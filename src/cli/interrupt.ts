@@ -19,7 +19,10 @@ export interface Interrupt {
   stop(): void;
 }
 
-export function onInterrupt(): Interrupt {
+/** What the first Ctrl-C is answered with where nothing else is said. */
+const SAVING = "\nFinishing this step, then saving. Press Ctrl-C again to end without saving.";
+
+export function onInterrupt(answer: string = SAVING): Interrupt {
   const controller = new AbortController();
   const interrupt: Interrupt = {
     signal: controller.signal,
@@ -34,7 +37,7 @@ export function onInterrupt(): Interrupt {
   };
   const handle = (name: NodeJS.Signals): void => {
     if (!controller.signal.aborted) {
-      note("\nFinishing this step, then saving. Press Ctrl-C again to end without saving.");
+      note(answer);
       controller.abort();
       return;
     }

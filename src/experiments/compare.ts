@@ -118,11 +118,14 @@ export async function runComparison(options: CompareOptions): Promise<readonly C
     command: [...options.program, "train"],
     complete: (result, own) => measure(result, own, options),
   });
-  return results.map((result, index) => {
-    const { variant, seed } = trials[index]!;
-    return { ...result, variant, seed };
-  });
+  return results.map((result, index) => comparedTrial(result, trials[index]!));
 }
+
+const comparedTrial = (result: TrialResult, { variant, seed }: PlannedTrial): ComparedTrial => ({
+  ...result,
+  variant,
+  seed,
+});
 
 /** Everything that the trained directory is needed for: metrics on test data, and the spectra, in a file beside. */
 async function measure(

@@ -25,7 +25,7 @@ export interface ComparisonRow {
   readonly storedBytes: number;
   readonly seconds: Spread;
   readonly peakMemoryBytes: Spread;
-  /** Share of full fine-tuning's change, with the same seed, that this rank holds at best; of LoRA only. */
+  /** Share of full fine-tuning's change that a matrix of this rank holds at best, over the seeds; of LoRA only. */
   readonly fullEnergyWithinRank: Spread;
   /** Least rank that holds `HIGH_SHARE` of its own change. */
   readonly rankOfHighShare: Spread;
@@ -60,7 +60,7 @@ export interface ComparedMatrix {
   readonly name: string;
   readonly shape: readonly [number, number];
   /** Of full fine-tuning, mean over the seeds: ‖ΔW‖, and the shares of its energy within `energyRanks`. */
-  readonly full?: { readonly norm: number; readonly energyWithin: readonly number[] };
+  readonly full: { readonly norm: number; readonly energyWithin: readonly number[] } | undefined;
 }
 
 interface Loaded {
@@ -76,9 +76,14 @@ export async function collect(
 ): Promise<Comparison> {
   const failures = trials.flatMap(({ id, error }) => (error === undefined ? [] : [{ id, error }]));
   const done = trials.filter(({ error }) => error === undefined);
-  const all = await Promise.all(done.map((trial) => load(directory, trial)));
-  const names = commonMatrices(all);
-  const loaded = all.map((one) => ({ ...one, spectra: pick(one.spectra, names) }));
+  const stored = await Promise.all(done.map(({ id }) => readSpectra(join(directory, id))));
+  const names = commonMatrices(stored);
+  const loaded = await Promise.all(
+    done.map(async (trial, index): Promise<Loaded> => {
+      const curves = await readCurves(join(directory, trial.id, ADAPTER_DIRECTORY));
+      return { trial, spectra: pick(stored[index]!, names), curves };
+    }),
+  );
   const shapes = loaded[0]?.spectra.map(({ shape }) => shape) ?? [];
   const energyRanks = powersOfTwo(Math.min(...shapes.flat()));
   const variants = [...new Map(trials.map(({ variant }) => [variant.id, variant])).values()];
@@ -94,21 +99,20 @@ export async function collect(
     matrices: names.map((name, index) => ({
       name,
       shape: shapes[index]!,
-      ...(full.length > 0 ? { full: changeOf(full, index, energyRanks) } : {}),
+      full: full.length > 0 ? changeOf(full, index, energyRanks) : undefined,
     })),
     energyRanks,
   };
 }
 
-async function load(directory: string, trial: ComparedTrial): Promise<Loaded> {
-  const own = join(directory, trial.id);
-  const spectra = (await readJson(join(own, SPECTRA_FILE), "trial's spectra")) as MatrixSpectrum[];
-  return { trial, spectra, curves: await readCurves(join(own, ADAPTER_DIRECTORY)) };
+async function readSpectra(directory: string): Promise<MatrixSpectrum[]> {
+  const file = join(directory, SPECTRA_FILE);
+  return (await readJson(file, "trial's spectra")) as MatrixSpectrum[];
 }
 
 /** Names that all trials have, in the order of the first. */
-function commonMatrices(loaded: readonly Loaded[]): string[] {
-  const [first, ...others] = loaded.map(({ spectra }) => spectra.map(({ name }) => name));
+function commonMatrices(stored: readonly (readonly MatrixSpectrum[])[]): string[] {
+  const [first, ...others] = stored.map((spectra) => spectra.map(({ name }) => name));
   const sets = others.map((names) => new Set(names));
   return (first ?? []).filter((name) => sets.every((names) => names.has(name)));
 }
@@ -184,7 +188,7 @@ function changeOf(
 ): NonNullable<ComparedMatrix["full"]> {
   const own = full.map(({ spectra }) => spectra[index]!);
   return {
-    norm: spreadOf(own.map(({ energy }) => Math.sqrt(energy))).mean,
+    norm: spreadOf(own.map(({ values }) => Math.hypot(...values))).mean,
     energyWithin: energyRanks.map(
       (rank) => spreadOf(own.map((spectrum) => energyWithin([spectrum], rank))).mean,
     ),

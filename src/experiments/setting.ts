@@ -4,9 +4,9 @@
  */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { LowrankError } from "../errors.ts";
+import { sizeOf } from "../graph/shape.ts";
 import { isLoraLayer } from "../lora/layers.ts";
 import type { Module } from "../nn/module.ts";
-import { countParameters } from "../nn/module.ts";
 import { Engine } from "../runtime/engine.ts";
 import { toTable } from "../train/data.ts";
 import type { TrainOptions, TrainOptionsInput } from "../train/options.ts";
@@ -22,6 +22,8 @@ export interface Setting extends PlanOptions {
   readonly task: string;
   /** The metric by which a trial's best step is kept, and which the plots show. */
   readonly metric: string;
+  /** Whether that metric is better the lower it is. */
+  readonly lowerIsBetter: boolean;
   /** Examples; `test` where there are test data. */
   readonly examples: {
     readonly train: number;
@@ -37,6 +39,8 @@ export interface Setting extends PlanOptions {
     readonly memoryBytes: number;
     readonly platform: string;
   };
+  /** Names of the adapted weights, whose changes are compared; absent without LoRA. */
+  readonly matrices?: readonly string[];
   /** Trials that ran beside each other. */
   readonly parallel: number;
 }
@@ -61,7 +65,8 @@ export async function settingOf(
     const own = { ...optionsOf(variant, options), seed: seeds[0] };
     prepared.push(await prepare(own as unknown as TrainOptionsInput, undefined));
   }
-  for (const { base } of prepared) checkRanks(base.model, options.ranks);
+  const adapted = prepared.flatMap(({ base }) => adaptedWeights(base.model));
+  checkRanks(adapted, options.ranks);
   const [first] = prepared as [Prepared, ...Prepared[]];
   const { base, task, train, validation, options: resolved } = first;
   const test =
@@ -70,6 +75,7 @@ export async function settingOf(
       : task.readExamples(await toTable(testData), base.encoder, resolved);
   if (!test && validation.length === 0) throw nothingToMeasure(resolved);
   const { methods, ranks, learningRates } = options;
+  const metric = resolved.bestMetric ?? task.bestMetric;
   return {
     setting: {
       methods,
@@ -78,9 +84,10 @@ export async function settingOf(
       learningRates,
       base: options.base,
       modelType: base.family.modelType,
-      parameters: countParameters(base.model, {}),
+      parameters: countOwn(base.model),
       task: task.name,
-      metric: resolved.bestMetric ?? task.bestMetric,
+      metric,
+      lowerIsBetter: ["loss", ...(task.lowerIsBetter ?? [])].includes(metric),
       examples: {
         train: train.length,
         validation: validation.length,
@@ -88,6 +95,7 @@ export async function settingOf(
       },
       ...(testData === undefined ? {} : { testData }),
       maxLength: base.encoder.maxLength,
+      ...(adapted.length > 0 ? { matrices: adapted.map(({ name }) => name) } : {}),
       versions: {
         lowrank: libraryVersion(),
         node: process.version,
@@ -116,21 +124,34 @@ function checkSeeds(seeds: readonly number[]): void {
   );
 }
 
+/** Parameters of a model without its adapters. */
+function countOwn(model: Module): number {
+  const own = [...model.namedParameters()].filter(([name]) => !name.includes(".lora_"));
+  return own.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
+}
+
+interface AdaptedWeight {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The weights that have an adapter. */
+function adaptedWeights(model: Module): AdaptedWeight[] {
+  return [...model.namedModules()].flatMap(([path, module]) =>
+    isLoraLayer(module) ? [{ name: `${path}.weight`, shape: module.base_layer.weight.shape }] : [],
+  );
+}
+
+const rankOf = ({ shape }: AdaptedWeight): number => Math.min(...shape);
+
 /** Throws LowrankError("usage") that names the ranks that an adapted matrix cannot have, and the smallest of these. */
-function checkRanks(model: Module, ranks: readonly number[]): void {
-  const shapes = [...model.namedModules()]
-    .filter(([, module]) => isLoraLayer(module))
-    .map(([path, module]) => {
-      const { base_layer: base } = module as unknown as { base_layer: Module };
-      const weight = base.ownParameters().find(([name]) => name === "weight")![1];
-      return { path, shape: weight.shape, limit: Math.min(...weight.shape) };
-    });
-  const smallest = shapes.toSorted((a, b) => a.limit - b.limit)[0];
-  const above = ranks.filter((rank) => smallest && rank > smallest.limit);
+function checkRanks(adapted: readonly AdaptedWeight[], ranks: readonly number[]): void {
+  const smallest = adapted.toSorted((a, b) => rankOf(a) - rankOf(b))[0];
+  const above = ranks.filter((rank) => smallest && rank > rankOf(smallest));
   if (!smallest || above.length === 0) return;
   throw new LowrankError(
     "usage",
-    `ranks: expected at most ${smallest.limit}, the rank of the smallest adapted matrix (${smallest.path}, ` +
+    `ranks: expected at most ${rankOf(smallest)}, the rank of the smallest adapted matrix (${smallest.name}, ` +
       `${smallest.shape.join(" x ")}), got ${above.join(", ")}. Leave out what is above, or that matrix (--exclude-modules).`,
   );
 }

@@ -2,6 +2,8 @@
  * @file Singular values of the changes that training made: how many ranks a change has, and how much of it r of them hold.
  * Energy is the square of the Frobenius norm, ‖ΔW‖² = Σ sₖ²; the best matrix of rank r holds Σ_{k≤r} sₖ² of it (Eckart and Young).
  */
+import { openChanges } from "../delta/changes.ts";
+import { singularValues } from "../delta/spectrum.ts";
 import { median } from "./statistics.ts";
 
 /** The change of one matrix. */
@@ -9,26 +11,49 @@ export interface MatrixSpectrum {
   /** Of the weight in the base model. */
   readonly name: string;
   readonly shape: readonly [number, number];
-  /** The largest singular values, descending. */
+  /** Descending: all of a dense change, of an adapter's those that can differ from zero. */
   readonly values: readonly number[];
-  /** ‖ΔW‖², also of the singular values that are not listed. */
-  readonly energy: number;
 }
 
 /** In a trial's directory. */
 export const SPECTRA_FILE = "spectra.json";
 
-/** Share of the energy of several changes together that the best approximations of rank r hold, 0 to 1; NaN without any change. */
-export function energyWithin(spectra: readonly MatrixSpectrum[], rank: number): number {
-  const total = spectra.reduce((sum, { energy }) => sum + energy, 0);
-  const held = spectra.reduce((sum, { values }) => sum + squares(values.slice(0, rank)), 0);
-  return Math.min(1, held / total);
+/** More digits than float32 weights have. */
+const DIGITS = 9;
+
+/**
+ * The spectra of a trained directory against its base, one matrix in memory at a time.
+ * @param names of the weights that are wanted; default: all but embeddings, whose decompositions take the longest
+ */
+export async function trainedSpectra(
+  from: string,
+  base: string,
+  names?: readonly string[],
+): Promise<MatrixSpectrum[]> {
+  const spectra: MatrixSpectrum[] = [];
+  const changes = await openChanges({ from, base });
+  for await (const tensor of changes.tensors()) {
+    if (tensor.kind !== "matrix") continue;
+    const { name, layer, change } = tensor;
+    if (names ? !names.includes(name) : layer === "Embedding") continue;
+    const [rows, columns] = tensor.shape as [number, number];
+    const values = Array.from(singularValues(change), (value) => Number(value.toPrecision(DIGITS)));
+    spectra.push({ name, shape: [rows, columns], values });
+  }
+  return spectra;
 }
 
-/** The least rank that holds a share of the energy of all changes together; NaN where the listed values do not reach it. */
+/** Share of the energy of several changes together that the best approximations of rank r hold, 0 to 1; NaN without any change. */
+export function energyWithin(spectra: readonly MatrixSpectrum[], rank: number): number {
+  const sum = (part: (values: readonly number[]) => readonly number[]): number =>
+    spectra.reduce((total, { values }) => total + squares(part(values)), 0);
+  return sum((values) => values.slice(0, rank)) / sum((values) => values);
+}
+
+/** The least rank that holds a share of the energy of all changes together; NaN without any change. */
 export function rankOfShare(spectra: readonly MatrixSpectrum[], share: number): number {
   const length = Math.max(0, ...spectra.map(({ values }) => values.length));
-  const total = spectra.reduce((sum, { energy }) => sum + energy, 0);
+  const total = spectra.reduce((sum, { values }) => sum + squares(values), 0);
   let held = 0;
   for (let k = 0; k < length; k++) {
     for (const { values } of spectra) held += (values[k] ?? 0) ** 2;

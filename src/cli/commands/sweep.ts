@@ -2,18 +2,16 @@
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
 import { sweep as runSweep, STRATEGIES, type SweepResult } from "../../experiments/sweep.ts";
+import { givenOptions } from "../../experiments/claim.ts";
 import { parseChoice, type Choice, type Configuration } from "../../experiments/space.ts";
-import type { Trial, TrialResult } from "../../experiments/trials.ts";
 import { formatSeconds } from "../../train/listeners/lines.ts";
-import { trainOptionsSchema } from "../../train/options.ts";
 import { defineCommand } from "../command.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { findKey, optionsOf } from "../options.ts";
-import { alignRows, formatBytes, formatCount, note, print, printJson } from "../terminal.ts";
+import { alignRows, formatBytes, formatCount, print, printJson } from "../terminal.ts";
 import { parseValue } from "../values.ts";
 import { train } from "./train.ts";
-
-const { output: _output, overwrite: _overwrite, ...trainShape } = trainOptionsSchema.shape;
+import { thisProgram, TRIALS_INTERRUPTED, trialProgress, trialShape } from "./trial-flags.ts";
 
 const sweepShape = {
   output: z.string().min(1).describe("Directory for the trials and the result"),
@@ -41,7 +39,7 @@ const sweepShape = {
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 } as const;
 
-const schema = z.strictObject({ ...sweepShape, ...trainShape });
+const schema = z.strictObject({ ...sweepShape, ...trialShape });
 
 export const sweep = defineCommand({
   description:
@@ -68,20 +66,20 @@ export const sweep = defineCommand({
   ],
   async run(flags) {
     const { json, quiet, output, try: tries, strategy, trials, metric, parallel, ...base } = flags;
-    const interrupt = onInterrupt();
+    const interrupt = onInterrupt(TRIALS_INTERRUPTED);
     try {
       const result = await runSweep({
         directory: output,
-        command: [process.execPath, ...process.execArgv, process.argv[1]!, "train"],
+        command: [...thisProgram(), "train"],
         strategy,
         space: Object.fromEntries(tries.map(choiceOf)),
-        base: given(base) as Configuration & { epochs: number },
+        base: givenOptions(base) as Configuration & { epochs: number },
         count: trials,
         seed: base.seed,
         metric,
         parallel,
         signal: interrupt.signal,
-        ...(quiet ? {} : progress(metric)),
+        ...(quiet ? {} : trialProgress(metric)),
       });
       if (json) printJson(result);
       else print(summary(result, output, metric));
@@ -92,17 +90,13 @@ export const sweep = defineCommand({
   },
 });
 
-/** Options that have a value: JSON knows no undefined. */
-const given = (options: object): Configuration =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-
 /** "rank=4,16" → the option and what to try. */
 function choiceOf(text: string): [option: string, choice: Choice] {
   const equals = text.indexOf("=");
   const name = text.slice(0, equals).replace(/^--/, "");
   const key = equals < 1 ? undefined : findKey(train, name);
   const option = optionsOf(train).find((candidate) => candidate.key === key);
-  if (!option || !(option.key in trainShape)) {
+  if (!option || !(option.key in trialShape)) {
     throw new LowrankError(
       "usage",
       `--try: expected an option of training and its values, like rank=4,16, got "${text}".`,
@@ -110,20 +104,6 @@ function choiceOf(text: string): [option: string, choice: Choice] {
   }
   const parse = (value: string): unknown => parseValue(value.replaceAll(";", ","), option.schema);
   return [option.key, parseChoice(text.slice(equals + 1), parse, `--try ${name}`)];
-}
-
-function progress(metric: string): {
-  onStart: (trial: Trial) => void;
-  onResult: (result: TrialResult, isNew: boolean) => void;
-} {
-  return {
-    onStart: ({ id }) => note(`${id} …`),
-    onResult: ({ id, error, metrics, seconds }, isNew) => {
-      const value = metrics[metric];
-      const outcome = error ?? `${metric} ${value?.toFixed(4)}, ${formatSeconds(seconds)}`;
-      note(`${id}: ${outcome}${isNew ? "" : " (done before)"}`);
-    },
-  };
 }
 
 /** The trials as a table of what differs between them. */

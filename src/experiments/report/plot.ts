@@ -8,7 +8,7 @@ export interface Point {
   /** Half the length of an error bar. */
   readonly deviation?: number;
   /** Shown beside the point. */
-  readonly label?: string;
+  readonly label?: string | undefined;
 }
 
 export type Marker = "circle" | "square";
@@ -20,7 +20,7 @@ export interface PlotSeries {
   readonly points: readonly Point[];
   /** Connect the points. */
   readonly line?: boolean;
-  readonly marker?: Marker;
+  readonly marker?: Marker | undefined;
   /** Small points in the background: single measurements. */
   readonly dots?: readonly Point[];
   /** Name the series where its line ends. */

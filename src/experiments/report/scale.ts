@@ -1,6 +1,7 @@
 /** @file Axes: which range of numbers they show, and where their ticks are. */
 
-export type ScaleKind = "linear" | "log";
+/** "log2" has powers of two as ticks, as ranks do. */
+export type ScaleKind = "linear" | "log" | "log2";
 
 export interface Scale {
   readonly kind: ScaleKind;
@@ -13,11 +14,11 @@ export interface Scale {
 }
 
 const LINEAR_TICKS = 5;
-const LOG_TICKS = 7;
+const MAX_TICKS = { log: 7, log2: 10 } as const;
 
 /** A scale that shows all finite values (on a logarithmic one: all positive ones) between round numbers. */
 export function scaleOf(kind: ScaleKind, values: readonly number[]): Scale {
-  return kind === "log" ? logScale(values) : linearScale(values);
+  return kind === "linear" ? linearScale(values) : logScale(kind, values);
 }
 
 /** Logarithmic where positive values differ by more than this factor. */
@@ -54,17 +55,16 @@ function roundStep(step: number): number {
 /** Without the last digits, where decimal steps are off. */
 const rounded = (value: number): number => Number(value.toPrecision(12));
 
-function logScale(values: readonly number[]): Scale {
+function logScale(kind: "log" | "log2", values: readonly number[]): Scale {
   const positive = values.filter((value) => value > 0 && Number.isFinite(value));
   const [least, most] =
     positive.length > 0 ? [Math.min(...positive), Math.max(...positive)] : [1, 10];
-  const digits = Math.log10(most / least) < 3 ? [1, 2, 5] : [1];
-  const steps = stepsBetween(least, most, digits);
+  const steps = kind === "log2" ? powersOf2(least, most) : decimalSteps(least, most);
   const [low, high] = [steps[0]!, steps.at(-1)!];
-  const every = Math.ceil(steps.length / LOG_TICKS);
+  const every = Math.ceil(steps.length / MAX_TICKS[kind]);
   const range = Math.log(high / low);
   return {
-    kind: "log",
+    kind,
     low,
     high,
     ticks: steps.filter((_, index) => index % every === 0),
@@ -72,8 +72,15 @@ function logScale(values: readonly number[]): Scale {
   };
 }
 
+function powersOf2(least: number, most: number): number[] {
+  const first = Math.floor(Math.log2(least));
+  const count = Math.max(1, Math.ceil(Math.log2(most)) - first);
+  return Array.from({ length: count + 1 }, (_, index) => 2 ** (first + index));
+}
+
 /** Digits times powers of ten: those between two numbers, and the ones just beyond; at least two. */
-function stepsBetween(least: number, most: number, digits: readonly number[]): number[] {
+function decimalSteps(least: number, most: number): number[] {
+  const digits = Math.log10(most / least) < 3 ? [1, 2, 5] : [1];
   const [first, last] = [Math.floor(Math.log10(least)) - 1, Math.ceil(Math.log10(most)) + 1];
   const all = Array.from({ length: last - first + 1 }, (_, i) => first + i).flatMap((exponent) =>
     digits.map((digit) => rounded(digit * 10 ** exponent)),

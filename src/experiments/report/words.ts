@@ -20,10 +20,11 @@ export function formatSpread(
   return Number.isNaN(deviation) ? format(mean) : `${format(mean)} ± ${format(deviation)}`;
 }
 
+const percent = (share: number): string => (100 * share).toFixed(1);
+
 /** A share as percent, with its deviation: "81.3 ± 0.4 %". */
 export function formatShares({ mean, deviation, values }: Spread): string {
   if (values.length === 0 || Number.isNaN(mean)) return "–";
-  const percent = (share: number): string => (100 * share).toFixed(1);
   return Number.isNaN(deviation)
     ? `${percent(mean)} %`
     : `${percent(mean)} ± ${percent(deviation)} %`;
@@ -39,6 +40,8 @@ export function formatTick(value: number): string {
   return String(value);
 }
 
-/** One line of text: "3 seeds", "1 seed". */
-export const plural = (count: number, noun: string): string =>
-  `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
+/** "3 seeds", "1 seed", "36 matrices". */
+export function plural(count: number, noun: string): string {
+  const plurals = noun === "matrix" ? "matrices" : `${noun}s`;
+  return `${count.toLocaleString("en-US")} ${count === 1 ? noun : plurals}`;
+}
