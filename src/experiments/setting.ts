@@ -8,6 +8,7 @@ import { sizeOf } from "../graph/shape.ts";
 import { isLoraLayer } from "../lora/layers.ts";
 import type { Module } from "../nn/module.ts";
 import { Engine } from "../runtime/engine.ts";
+import type { Task } from "../tasks/task.ts";
 import { toTable } from "../train/data.ts";
 import type { TrainOptions, TrainOptionsInput } from "../train/options.ts";
 import { prepare, type Prepared } from "../train/prepare.ts";
@@ -20,8 +21,10 @@ export interface Setting extends PlanOptions {
   readonly modelType: string;
   readonly parameters: number;
   readonly task: string;
-  /** The metric by which a trial's best step is kept, and which the plots show. */
+  /** The metric that the plots show. */
   readonly metric: string;
+  /** The metric by which a trial's best step is kept. */
+  readonly keptBy: string;
   /** Whether that metric is better the lower it is. */
   readonly lowerIsBetter: boolean;
   /** Examples; `test` where there are test data. */
@@ -48,6 +51,8 @@ export interface Setting extends PlanOptions {
 export interface SettingOptions extends PlanOptions {
   readonly parallel: number;
   readonly testData?: string | undefined;
+  /** Default: the accuracy, or the task's own where it has none. */
+  readonly metric?: string | undefined;
 }
 
 /**
@@ -75,7 +80,7 @@ export async function settingOf(
       : task.readExamples(await toTable(testData), base.encoder, resolved);
   if (!test && validation.length === 0) throw nothingToMeasure(resolved);
   const { methods, ranks, learningRates } = options;
-  const metric = resolved.bestMetric ?? task.bestMetric;
+  const metric = metricOf(task, options.metric);
   return {
     setting: {
       methods,
@@ -87,6 +92,7 @@ export async function settingOf(
       parameters: countOwn(base.model),
       task: task.name,
       metric,
+      keptBy: resolved.bestMetric ?? task.bestMetric,
       lowerIsBetter: ["loss", ...(task.lowerIsBetter ?? [])].includes(metric),
       examples: {
         train: train.length,
@@ -111,6 +117,16 @@ export async function settingOf(
     },
     warnings: [...first.warnings, ...(test?.warnings ?? [])],
   };
+}
+
+function metricOf(task: Task, asked: string | undefined): string {
+  const names = ["loss", ...task.metricNames];
+  if (asked === undefined) return names.includes("accuracy") ? "accuracy" : task.bestMetric;
+  if (names.includes(asked)) return asked;
+  throw new LowrankError(
+    "usage",
+    `metric: expected one of ${names.join(", ")}, got ${JSON.stringify(asked)}.`,
+  );
 }
 
 const MAX_SEED = 0x7fff_ffff;

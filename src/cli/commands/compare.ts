@@ -41,6 +41,10 @@ const compareShape = {
     .min(1)
     .optional()
     .describe("Data that all are measured on at the end; default: the validation data"),
+  metric: z
+    .string()
+    .optional()
+    .describe("Metric of the plots; default: the accuracy, or the task's own where it has none"),
   parallel: z.number().int().positive().default(1).describe("Trials at a time"),
   quiet: z.boolean().default(false).describe("Show no progress"),
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
@@ -70,6 +74,7 @@ export const compare = defineCommand({
     methods: "names",
     ranks: "numbers",
     testData: "file",
+    metric: "name",
   },
   ...(train.aliases ? { aliases: train.aliases } : {}),
   groups: { Comparison: Object.keys(compareShape), ...train.groups },
@@ -107,7 +112,7 @@ async function compareAll(
   flags: CompareFlags,
   signal: AbortSignal,
 ): Promise<{ comparison: Comparison; setting: Setting }> {
-  const { methods, ranks, seeds, fullLearningRate, testData, parallel, ...others } = flags;
+  const { methods, ranks, seeds, fullLearningRate, testData, metric, parallel, ...others } = flags;
   const { output: directory, quiet, json: _json, ...base } = others;
   const { learningRate } = base;
   const full = fullLearningRate ?? Number((FULL_LEARNING_RATE_SHARE * learningRate).toPrecision(6));
@@ -118,7 +123,7 @@ async function compareAll(
     base: givenOptions(base),
     learningRates: { full, lora: learningRate },
   };
-  const { setting, warnings } = await settingOf({ ...plan, testData, parallel });
+  const { setting, warnings } = await settingOf({ ...plan, testData, metric, parallel });
   for (const warning of warnings) note(`warning: ${warning}`);
   const trials = await runComparison({
     ...plan,

@@ -31,6 +31,8 @@ export interface FigureContext {
   readonly metric: string;
   /** "test" or "validation". */
   readonly measuredOn: string;
+  /** Whether each seed holds out a validation part of its own. */
+  readonly isHeldOut: boolean;
 }
 
 const markerOf = ({ method }: Variant): "circle" | "square" =>

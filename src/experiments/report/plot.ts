@@ -169,18 +169,15 @@ ${shown.map((point) => drawLabel(point, layout))}
 
 /** The line through points as the value of a path's `d`; what an axis cannot show is a gap. */
 export function pathOf(points: readonly Point[], layout: Layout): string {
-  let isOpen = false;
-  return points
-    .map((point) => {
-      if (!isShown(point, layout)) {
-        isOpen = false;
-        return "";
-      }
-      const command = isOpen ? "L" : "M";
-      isOpen = true;
-      return `${command}${px(layout.placeX(point.x))},${px(layout.placeY(point.y))}`;
-    })
-    .join("");
+  const parts = points.map((point, index) => {
+    if (!isShown(point, layout)) return "";
+    const place = `${px(layout.placeX(point.x))},${px(layout.placeY(point.y))}`;
+    const [before, after] = [points[index - 1], points[index + 1]];
+    if (before && isShown(before, layout)) return `L${place}`;
+    // A point without neighbours is a line to itself: its round ends make a dot.
+    return after && isShown(after, layout) ? `M${place}` : `M${place}L${place}`;
+  });
+  return parts.join("");
 }
 
 function drawBar({ x, y, deviation = NaN }: Point, layout: Layout): Content {

@@ -27,6 +27,7 @@ export function reportOf(comparison: Comparison, setting: Setting): string {
   const context: FigureContext = {
     colors: colorsOf(variants),
     metric: setting.metric,
+    isHeldOut: setting.base["validationData"] === undefined,
     measuredOn: setting.examples.test === undefined ? "validation" : "test",
   };
   const title = `${titleOf(variants)}: ${lastPart(String(setting.base["model"]))} on ${lastPart(String(setting.base["data"]))}`;
@@ -158,8 +159,7 @@ ${figure({
 ${figure({
   plot: validation,
   heading: "Validation loss",
-  caption:
-    "Mean over the seeds, at each evaluation. Each seed holds out a part of its own unless validation data are given.",
+  caption: `Mean over the seeds, at each evaluation.${context.isHeldOut ? " Each seed holds out a part of its own." : ""}`,
   table: curveTable(validation),
 })}
 ${matrices.length === 0 ? undefined : changeFigures(comparison, context)}`;

@@ -92,7 +92,7 @@ function facts(setting: Setting): (readonly [string, string])[] {
     ],
     [
       "Task",
-      `${setting.task}; the step with the best ${setting.metric} on the validation data is kept`,
+      `${setting.task}; the step with the best ${setting.keptBy} on the validation data is kept`,
     ],
     [
       "Training data",

@@ -63,10 +63,10 @@ figcaption { font-size: .9rem; line-height: 1.45; margin: .15rem 0 .6rem; }
 .plot .grid path { stroke: var(--rule); fill: none; }
 .plot .axis { stroke: var(--faint); fill: none; }
 .series { fill: var(--c); stroke: none; }
-.series .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; }
+.series .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .series .bar { fill: none; stroke: var(--c); stroke-width: 1.5; }
 .series circle, .series rect { stroke: var(--panel); stroke-width: 1; }
-.plot .series text, .plot .ends text { fill: var(--c); font-weight: 600; }
+.plot .series text, .plot .ends text { fill: var(--c); font-weight: 600; stroke: var(--panel); stroke-width: 4; paint-order: stroke; }
 .dots { fill: var(--c); opacity: .45; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; list-style: none; margin: .5rem 0 0; padding: 0; font-size: .9rem; }
 .legend svg { width: 1.4rem; height: .7rem; margin-right: .35rem; }
