@@ -50,8 +50,8 @@ export interface PlotOptions {
 const WIDTH = 480;
 const HEIGHT = 340;
 const TEXT = 13;
-/** Width of a letter, about. */
-const LETTER = 7;
+/** Room for a letter, also where the page makes them a little larger. */
+const LETTER = 8;
 const TOP = 12;
 const BOTTOM = 48;
 const RIGHT = 16;
@@ -82,7 +82,9 @@ export function layoutOf({ x, y, series }: PlotOptions): Layout {
   const letters = Math.max(...scaleY.ticks.map((tick) => y.format(tick).length));
   const labels = Math.max(0, ...series.map(({ endLabel = "" }) => endLabel.length));
   const left = TITLE + letters * LETTER + 8;
-  const right = WIDTH - RIGHT - (labels > 0 ? labels * LETTER + 6 : 0);
+  // The last tick's label is centred on it.
+  const half = (x.format(scaleX.ticks.at(-1)!).length * LETTER) / 2;
+  const right = WIDTH - Math.max(RIGHT, half, labels > 0 ? labels * LETTER + 10 : 0);
   const bottom = HEIGHT - BOTTOM;
   return {
     x: scaleX,

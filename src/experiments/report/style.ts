@@ -84,4 +84,4 @@ dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .
 dd { margin: 0; overflow-wrap: anywhere; }
 select { font: inherit; max-width: 100%; background: var(--page); color: var(--ink); border: 1px solid var(--rule);
   border-radius: .3rem; padding: .2rem .4rem; }
-@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }`;
+@media (max-width: 30rem) { .plot { font-size: 15.5px; } figure { padding: .6rem; } dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }`;
