@@ -34,7 +34,7 @@ if (process.argv[2] === "evaluate") {
   writeFileSync(output + "/metrics.jsonl", events.map((event) => JSON.stringify(event)).join("\\n"));
   const result = { seconds: 2, metrics: { scalars: { loss: 1, accuracy } } };
   const [trainableParameters, storedBytes] = method === "full" ? [100, 400] : [10 * r, 40 * r];
-  console.log(JSON.stringify({ trainableParameters, storedBytes, adapterBytes: storedBytes, peakMemoryBytes: 9, result }));
+  console.log(JSON.stringify({ trainableParameters, storedBytes, peakMemoryBytes: 9, result }));
 }
 `;
 

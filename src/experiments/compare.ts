@@ -47,7 +47,7 @@ export interface PlanOptions {
 /** Options of training that only one method has. */
 const OWN_OPTIONS: Readonly<Record<Method, readonly string[]>> = {
   lora: [...Object.keys(loraConfigSchema.shape), "loraPlusLrRatio", "loraPlusLrEmbedding"],
-  full: ["trainModules", "trainLastLayers"],
+  full: ["trainModules", "trainLastLayers", "saveDtype"],
 };
 
 /** Full fine-tuning once, LoRA once for each rank. */

@@ -10,6 +10,7 @@ import { mainTable, resultsCsv, trialsCsv } from "../../experiments/report/table
 import { settingOf, type Setting } from "../../experiments/setting.ts";
 import { trainedSpectra } from "../../experiments/spectra.ts";
 import { writeFileAtomic } from "../../io/files.ts";
+import { trainOptions } from "../../train/options.ts";
 import { columnOptions } from "../../tasks/options.ts";
 import { defineCommand } from "../command.ts";
 import { onInterrupt } from "../interrupt.ts";
@@ -50,7 +51,7 @@ const compareShape = {
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 } as const;
 
-const { r: _r, ...sharedShape } = trialShape;
+const { r: _r, method: _method, save: _save, ...sharedShape } = trialShape;
 
 const schema = z.strictObject({ ...compareShape, ...sharedShape });
 type CompareFlags = z.output<typeof schema>;
@@ -114,14 +115,15 @@ async function compareAll(
 ): Promise<{ comparison: Comparison; setting: Setting }> {
   const { methods, ranks, seeds, fullLearningRate, testData, metric, parallel, ...others } = flags;
   const { output: directory, quiet, json: _json, ...base } = others;
-  const { learningRate } = base;
-  const full = fullLearningRate ?? Number((FULL_LEARNING_RATE_SHARE * learningRate).toPrecision(6));
+  const { learningRate: lora = trainOptions({ model: base.model, data: base.data }).learningRate } =
+    base;
+  const full = fullLearningRate ?? Number((FULL_LEARNING_RATE_SHARE * lora).toPrecision(6));
   const plan = {
     methods: METHODS.filter((method) => methods.includes(method)),
     ranks: [...new Set(ranks)].sort((a, b) => a - b),
     seeds: Array.from({ length: seeds }, (_, index) => base.seed + index),
     base: givenOptions(base),
-    learningRates: { full, lora: learningRate },
+    learningRates: { full, lora },
   };
   const { setting, warnings } = await settingOf({ ...plan, testData, metric, parallel });
   for (const warning of warnings) note(`warning: ${warning}`);

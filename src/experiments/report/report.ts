@@ -124,7 +124,7 @@ function tableNotes(
     ? " Of full's ΔW: the share of the energy, the sum of the squares, of full fine-tuning's change that a matrix of this rank can hold at best."
     : "";
   return markup`<p class="faint">${spread}Metrics are of ${plural(count, `${measuredOn} example`)}.
-Stored: the weights that training leaves behind, in float32; of full fine-tuning its change ΔW, which has the size of the weights that changed.
+Stored: the weights that training leaves behind; of full fine-tuning its change ΔW, which has the size of the weights that changed.
 Memory: the largest that the training process took.${energy}
 Rank of ${100 * HIGH_SHARE} %: the least rank that holds so much of the energy of a method's own change, over ${plural(matrices.length, "matrix")}.</p>`;
 }

@@ -81,6 +81,16 @@ function notShown(
   ];
 }
 
+/** What full fine-tuning was told to train. */
+function trainedInFull({ trainModules, trainLastLayers }: Setting["base"]): string {
+  if (typeof trainLastLayers === "number") {
+    return `the last ${plural(trainLastLayers, "layer")}, what follows, and the head`;
+  }
+  return trainModules === undefined || trainModules === null
+    ? "all weights"
+    : `the modules ${JSON.stringify(trainModules)} and the head`;
+}
+
 function facts(setting: Setting): (readonly [string, string])[] {
   const { base, examples, machine, versions, learningRates, methods, seeds } = setting;
   const { train, validation, test } = examples;
@@ -116,6 +126,10 @@ function facts(setting: Setting): (readonly [string, string])[] {
           [
             "Learning rate, full",
             `${formatTick(learningRates.full)}: full fine-tuning changes every weight directly and needs about a tenth of LoRA's`,
+          ] as const,
+          [
+            "Full fine-tuning",
+            `trains ${trainedInFull(base)}; its change ΔW is stored as ${String(base["saveDtype"] ?? "f32")}`,
           ] as const,
         ]
       : []),
