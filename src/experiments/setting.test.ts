@@ -28,6 +28,9 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true }));
 
+/** With other options of training. */
+const base = (more: object): Partial<SettingOptions> => ({ base: { ...options.base, ...more } });
+
 describe("the setting of a comparison", () => {
   it("says what is trained on what", async () => {
     const { setting, warnings } = await settingOf(options);
@@ -51,8 +54,6 @@ describe("the setting of a comparison", () => {
     const lora = await settingOf({ ...options, methods: ["lora"] });
     expect(lora.setting.parameters).toBe(alone.setting.parameters);
   });
-
-  const base = (more: object): Partial<SettingOptions> => ({ base: { ...options.base, ...more } });
 
   it.each([
     [
