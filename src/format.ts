@@ -1,4 +1,4 @@
-/** @file Numbers as people read them. */
+/** @file Numbers and names as people read them. */
 
 /** E.g. "22,713,216". */
 export function formatCount(count: number): string {
@@ -16,4 +16,9 @@ export function formatBytes(bytes: number): string {
 /** E.g. "1.4 %". */
 export function formatShare(share: number): string {
   return `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
+}
+
+/** learningRate → learning-rate */
+export function kebabCase(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

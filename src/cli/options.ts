@@ -2,9 +2,12 @@
  * values. Errors name the flag, or the file and line. */
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
+import { kebabCase } from "../format.ts";
 import type { CommandDefinition } from "./command.ts";
 import type { ConfigFile } from "./config-file.ts";
 import { expectation, placeholder, show, type ValueSchema } from "./values.ts";
+
+export { kebabCase } from "../format.ts";
 
 /** One option of a command. */
 export interface OptionInfo {
@@ -41,11 +44,6 @@ export function optionsOf(definition: CommandDefinition): OptionInfo[] {
 }
 
 const longFlag = (flags: string): string => flags.slice(flags.indexOf("--"));
-
-/** learningRate → learning-rate */
-export function kebabCase(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
 
 /** learning-rate, learning_rate → learningRate */
 export function camelCase(name: string): string {

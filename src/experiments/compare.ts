@@ -1,159 +1,132 @@
 /**
- * @file Full fine-tuning against LoRA of several ranks, on the same data, with the same seeds: which trials that needs, and running
- * them. What came out is put together in comparison.ts, and shown in report/.
+ * @file Comparing full fine-tuning with LoRA of several ranks, from the options to the report: checks everything (setting.ts), runs
+ * the trials (compared-trials.ts), puts them together (comparison.ts) and writes what came out.
  */
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { kebabCase } from "../format.ts";
 import { writeFileAtomic } from "../io/files.ts";
-import { loraConfigSchema } from "../lora/config.ts";
-import { claimDirectory } from "./claim.ts";
-import { complaintOf, runProcess, type CommandLine } from "./process.ts";
-import type { Configuration } from "./space.ts";
-import { SPECTRA_FILE, type MatrixSpectrum } from "./spectra.ts";
-import {
-  ADAPTER_DIRECTORY,
-  runTrials,
-  type RunTrialsOptions,
-  type Trial,
-  type TrialResult,
-} from "./trials.ts";
+import { columnOptions } from "../tasks/options.ts";
+import { trainOptions, type TrainOptionsInput } from "../train/options.ts";
+import { givenOptions } from "./claim.ts";
+import { runComparedTrials, type ComparedTrial } from "./compared-trials.ts";
+import { collect, type Comparison } from "./comparison.ts";
+import { METHODS, planTrials, type Method, type PlanOptions } from "./plan.ts";
+import type { CommandLine } from "./process.ts";
+import { reportOf } from "./report/report.ts";
+import { resultsCsv, trialsCsv } from "./report/tables.ts";
+import { settingOf, type Setting } from "./setting.ts";
+import { trainedSpectra } from "./spectra.ts";
+import type { RunTrialsOptions } from "./trials.ts";
 
-export const METHODS = ["full", "lora"] as const;
-export type Method = (typeof METHODS)[number];
+/** Options of training that all trials share. */
+export type SharedOptions = Omit<
+  TrainOptionsInput,
+  "output" | "overwrite" | "method" | "save" | "r"
+>;
 
-/** A way to fine-tune, to be tried with every seed. */
-export interface Variant {
-  /** "full", "lora-r8". */
-  readonly id: string;
-  readonly method: Method;
-  /** Absent for full fine-tuning. */
-  readonly rank?: number;
-}
+/** Called as trials begin and end. */
+export type TrialListeners = Pick<RunTrialsOptions, "onStart" | "onResult">;
 
-export interface PlannedTrial extends Trial {
-  readonly variant: Variant;
-  readonly seed: number;
-}
-
-export interface PlanOptions {
+export interface CompareOptions {
+  /** Where the trials, the results and the report are written. The same call goes on with what was interrupted there. */
+  readonly directory: string;
+  /** The learning rate is LoRA's; the seed is the first of the seeds. */
+  readonly training: SharedOptions;
   readonly methods: readonly Method[];
+  /** Of LoRA. */
   readonly ranks: readonly number[];
-  readonly seeds: readonly number[];
-  /** Options of training that all trials share; those of one method are left out for the other. */
-  readonly base: Configuration;
-  readonly learningRates: Readonly<Record<Method, number>>;
+  /** How many seeds. */
+  readonly seeds: number;
+  /** Default: a tenth of LoRA's. */
+  readonly fullLearningRate?: number | undefined;
+  /** A data file that all are measured on at the end; default: the validation data. */
+  readonly testData?: string | undefined;
+  /** The metric that the plots show; default: the accuracy, or the task's own where it has none. */
+  readonly metric?: string | undefined;
+  /** Trials at a time. */
+  readonly parallel: number;
+  /** How a process runs this library's command: ["node", "node_modules/lowrank/dist/cli/main.js"]. */
+  readonly program: CommandLine;
+  /** Called when all is checked and before the first trial; what it returns is told of the trials. */
+  readonly onReady?: (ready: {
+    readonly setting: Setting;
+    readonly warnings: readonly string[];
+    readonly trials: number;
+  }) => TrialListeners | void;
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** Options of training that only one method has. */
-const OWN_OPTIONS: Readonly<Record<Method, readonly string[]>> = {
-  lora: [...Object.keys(loraConfigSchema.shape), "loraPlusLrRatio", "loraPlusLrEmbedding"],
-  full: ["trainModules", "trainLastLayers", "saveDtype"],
-};
-
-/** Full fine-tuning once, LoRA once for each rank. */
-export function variantsOf({
-  methods,
-  ranks,
-}: Pick<PlanOptions, "methods" | "ranks">): readonly Variant[] {
-  return METHODS.filter((method) => methods.includes(method)).flatMap((method): Variant[] =>
-    method === "full"
-      ? [{ id: "full", method }]
-      : ranks.map((rank) => ({ id: `lora-r${rank}`, method, rank })),
-  );
+export interface CompareResult {
+  readonly setting: Setting;
+  readonly comparison: Comparison;
+  readonly trials: readonly ComparedTrial[];
 }
 
-/** Options of training for a variant. Full fine-tuning stores the change of the weights, whose spectrum is wanted. */
-export function optionsOf({ method, rank }: Variant, plan: PlanOptions): Configuration {
-  const other = METHODS.find((one) => one !== method)!;
-  const shared = Object.entries(plan.base).filter(([key]) => !OWN_OPTIONS[other].includes(key));
+/** Full fine-tuning changes every weight by itself, LoRA's products have to grow from zero. */
+const FULL_LEARNING_RATE_SHARE = 0.1;
+
+/**
+ * Train a model in full and with LoRA of several ranks, with several seeds each, and write `report.html`, `results.json`,
+ * `results.csv` and `trials.csv`. A trial that fails is named there and does not stop the others.
+ * Throws LowrankError before anything is trained for whatever can be known before, and "usage" when it is interrupted.
+ */
+export async function compare(options: CompareOptions): Promise<CompareResult> {
+  const { directory, training, testData, metric, parallel, program, signal } = options;
+  const plan = planOf(options);
+  const { setting, warnings } = await settingOf({ ...plan, testData, metric, parallel });
+  const listeners = options.onReady?.({ setting, warnings, trials: planTrials(plan).length });
+  const trials = await runComparedTrials({
+    ...plan,
+    directory,
+    program,
+    testArguments: testData === undefined ? undefined : testArguments(testData, training),
+    spectraOf: (trained) => trainedSpectra(trained, training.model, setting.matrices),
+    parallel,
+    signal,
+    ...listeners,
+  });
+  const comparison = await collect(directory, trials);
+  const result = { setting, comparison, trials };
+  await writeResults(directory, result);
+  return result;
+}
+
+function planOf(options: CompareOptions): PlanOptions {
+  const { methods, ranks, seeds, training } = options;
+  const { model, data } = training;
+  const defaults = trainOptions({ model, data });
+  const { learningRate: lora = defaults.learningRate, seed = defaults.seed } = training;
+  const tenth = Number((FULL_LEARNING_RATE_SHARE * lora).toPrecision(6));
   return {
-    ...Object.fromEntries(shared),
-    method,
-    learningRate: plan.learningRates[method],
-    ...(method === "full" ? { save: "delta" } : { r: rank }),
+    methods: METHODS.filter((method) => methods.includes(method)),
+    ranks: [...new Set(ranks)].sort((a, b) => a - b),
+    seeds: Array.from({ length: seeds }, (_, index) => seed + index),
+    base: givenOptions(training),
+    learningRates: { full: options.fullLearningRate ?? tenth, lora },
   };
 }
 
-/** All variants with the first seed, then with the next: the seed also decides which part of the data is held out, so that the
- * trials of a seed are measured on the same examples. */
-export function planTrials(plan: PlanOptions): readonly PlannedTrial[] {
-  return plan.seeds.flatMap((seed) =>
-    variantsOf(plan).map((variant) => ({
-      id: `${variant.id}-seed-${seed}`,
-      variant,
-      seed,
-      options: { ...optionsOf(variant, plan), seed },
-    })),
-  );
-}
-
-export interface CompareOptions
-  extends PlanOptions, Omit<RunTrialsOptions, "command" | "complete"> {
-  /** This program: its commands `train` and `evaluate` are run. */
-  readonly program: CommandLine;
-  /** Arguments of `evaluate` for test data: ["--data", FILE]. Absent where the validation data decides. */
-  readonly testArguments?: readonly string[] | undefined;
-  /** The spectra of the changes that a trained directory holds. */
-  readonly spectraOf: (directory: string) => Promise<readonly MatrixSpectrum[]>;
-}
-
-export interface ComparedTrial extends TrialResult {
-  readonly variant: Variant;
-  readonly seed: number;
-}
-
-const PLAN_FILE = "compare.json";
-
-/**
- * Run all trials, or those that an interrupted comparison in the same directory has not run.
- * Throws LowrankError("usage") when the directory holds another comparison or something else.
- */
-export async function runComparison(options: CompareOptions): Promise<readonly ComparedTrial[]> {
-  const { methods, ranks, seeds, base, learningRates, testArguments, directory } = options;
-  const plan = { methods, ranks, seeds, learningRates, base, testArguments };
-  await claimDirectory(directory, { file: PLAN_FILE, what: "comparison", plan });
-  const trials = planTrials(options);
-  const results = await runTrials(trials, {
-    ...options,
-    command: [...options.program, "train"],
-    complete: (result, own) => measure(result, own, options),
+/** Flags of `lowrank evaluate` for the test data: their columns are called as those of the training data. */
+function testArguments(testData: string, training: SharedOptions): string[] {
+  const used = [...Object.keys(columnOptions), "device", "threads", "batchSize"];
+  const flags = used.flatMap((key) => {
+    const value = training[key as keyof SharedOptions];
+    return value === undefined ? [] : [`--${kebabCase(key)}`, String(value)];
   });
-  return results.map((result, index) => comparedTrial(result, trials[index]!));
+  return ["--data", testData, ...flags];
 }
 
-const comparedTrial = (result: TrialResult, { variant, seed }: PlannedTrial): ComparedTrial => ({
-  ...result,
-  variant,
-  seed,
-});
-
-/** Everything that the trained directory is needed for: metrics on test data, and the spectra, in a file beside. */
-async function measure(
-  result: TrialResult,
+async function writeResults(
   directory: string,
-  { program, testArguments, spectraOf, signal }: CompareOptions,
-): Promise<TrialResult> {
-  const trained = join(directory, ADAPTER_DIRECTORY);
-  const use = [...program, "evaluate", "--adapter", trained, "--json"] as const;
-  const testMetrics = testArguments
-    ? await evaluate([...use, ...testArguments], directory, signal)
-    : undefined;
-  const spectra = await spectraOf(trained);
-  await writeFileAtomic(join(directory, SPECTRA_FILE), `${JSON.stringify(spectra)}\n`);
-  return { ...result, ...(testMetrics ? { testMetrics } : {}) };
-}
-
-async function evaluate(
-  command: CommandLine,
-  directory: string,
-  signal: AbortSignal | undefined,
-): Promise<Record<string, number>> {
-  const ended = await runProcess(command, join(directory, "log.txt"), signal);
-  if (ended.code !== 0) {
-    throw new LowrankError("training", `measuring it on the test data: ${complaintOf(ended)}`);
+  { setting, comparison, trials }: CompareResult,
+): Promise<void> {
+  const files = {
+    "results.json": `${JSON.stringify({ setting, ...comparison, trials }, null, 2)}\n`,
+    "results.csv": resultsCsv(comparison, setting.metric),
+    "trials.csv": trialsCsv(trials),
+    "report.html": reportOf(comparison, setting),
+  };
+  for (const [name, text] of Object.entries(files)) {
+    await writeFileAtomic(join(directory, name), text);
   }
-  const { metrics } = JSON.parse(ended.stdout) as { metrics: Record<string, number | null> };
-  return Object.fromEntries(
-    Object.entries(metrics).map(([name, value]) => [name, value ?? Number.NaN]),
-  );
 }

@@ -1,7 +1,8 @@
 /** @file What a comparison came to: its trials put together by variant, as numbers with their spread, as JSON and as CSV. */
 import { readJson } from "../io/files.ts";
 import { join } from "node:path";
-import type { ComparedTrial, Variant } from "./compare.ts";
+import type { ComparedTrial } from "./compared-trials.ts";
+import type { Variant } from "./plan.ts";
 import { meanCurve, readCurves, type CurvePoint } from "./curves.ts";
 import {
   energyWithin,

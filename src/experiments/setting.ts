@@ -13,7 +13,7 @@ import { toTable } from "../train/data.ts";
 import type { TrainOptions, TrainOptionsInput } from "../train/options.ts";
 import { prepare, type Prepared } from "../train/prepare.ts";
 import { libraryVersion } from "../version.ts";
-import { optionsOf, variantsOf, type PlanOptions } from "./compare.ts";
+import { optionsOf, variantsOf, type PlanOptions } from "./plan.ts";
 import type { Configuration } from "./space.ts";
 
 /** What the report says of how its numbers came about. */

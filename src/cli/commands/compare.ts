@@ -2,19 +2,13 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import { givenOptions } from "../../experiments/claim.ts";
-import { METHODS, planTrials, runComparison } from "../../experiments/compare.ts";
-import { collect, type Comparison } from "../../experiments/comparison.ts";
-import { reportOf } from "../../experiments/report/report.ts";
-import { mainTable, resultsCsv, trialsCsv } from "../../experiments/report/tables.ts";
-import { settingOf, type Setting } from "../../experiments/setting.ts";
-import { trainedSpectra } from "../../experiments/spectra.ts";
-import { writeFileAtomic } from "../../io/files.ts";
-import { trainOptions } from "../../train/options.ts";
-import { columnOptions } from "../../tasks/options.ts";
+import { compare as runCompare } from "../../experiments/compare.ts";
+import type { Comparison } from "../../experiments/comparison.ts";
+import { METHODS } from "../../experiments/plan.ts";
+import { mainTable } from "../../experiments/report/tables.ts";
+import type { Setting } from "../../experiments/setting.ts";
 import { defineCommand } from "../command.ts";
 import { onInterrupt } from "../interrupt.ts";
-import { kebabCase } from "../options.ts";
 import { alignRows, note, print, printJson } from "../terminal.ts";
 import { train } from "./train.ts";
 import { thisProgram, TRIALS_INTERRUPTED, trialProgress, trialShape } from "./trial-flags.ts";
@@ -47,6 +41,10 @@ const compareShape = {
     .optional()
     .describe("Metric of the plots; default: the accuracy, or the task's own where it has none"),
   parallel: z.number().int().positive().default(1).describe("Trials at a time"),
+  config: z
+    .string()
+    .optional()
+    .describe("YAML or JSON file with any of these options; flags come before it"),
   quiet: z.boolean().default(false).describe("Show no progress"),
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 } as const;
@@ -54,11 +52,6 @@ const compareShape = {
 const { r: _r, method: _method, save: _save, ...sharedShape } = trialShape;
 
 const schema = z.strictObject({ ...compareShape, ...sharedShape });
-type CompareFlags = z.output<typeof schema>;
-
-/** Where full fine-tuning's learning rate comes from, unless it is given: it changes every weight itself, LoRA's products have to
- * grow from zero. */
-const FULL_LEARNING_RATE_SHARE = 0.1;
 
 const { r: _rank, ...trainFlags } = train.flags ?? {};
 
@@ -68,7 +61,7 @@ export const compare = defineCommand({
     "what each reaches, costs and stores, and how many ranks the change of the weights has. Every trial is a process of its own, " +
     "in a directory of its own; a comparison that was interrupted goes on when the same command is given again.",
   schema,
-  flags: { ...trainFlags, output: "-o, --output" },
+  flags: { ...trainFlags, output: "-o, --output", config: "-c, --config" },
   placeholders: {
     ...train.placeholders,
     output: "dir",
@@ -94,10 +87,28 @@ export const compare = defineCommand({
       "a directory for each trial. One that failed is named in all of them; remove its directory to try it again.",
   ],
   async run(flags) {
+    const { config: _config, output, json, quiet, ...rest } = flags;
+    const { methods, ranks, seeds, fullLearningRate, testData, metric, parallel, ...training } =
+      rest;
     const interrupt = onInterrupt(TRIALS_INTERRUPTED);
     try {
-      const { json, output } = flags;
-      const { comparison, setting } = await compareAll(flags, interrupt.signal);
+      const { setting, comparison } = await runCompare({
+        directory: output,
+        training,
+        methods,
+        ranks,
+        seeds,
+        fullLearningRate,
+        testData,
+        metric,
+        parallel,
+        program: thisProgram(),
+        signal: interrupt.signal,
+        onReady({ setting: ready, warnings, trials }) {
+          for (const warning of warnings) note(`warning: ${warning}`);
+          return quiet ? {} : trialProgress(ready.metric, trials);
+        },
+      });
       if (json) printJson({ setting, ...comparison });
       else print(summary(comparison, setting, output));
       if (comparison.rows.every(({ failed, trials }) => failed === trials)) {
@@ -108,60 +119,6 @@ export const compare = defineCommand({
     }
   },
 });
-
-async function compareAll(
-  flags: CompareFlags,
-  signal: AbortSignal,
-): Promise<{ comparison: Comparison; setting: Setting }> {
-  const { methods, ranks, seeds, fullLearningRate, testData, metric, parallel, ...others } = flags;
-  const { output: directory, quiet, json: _json, ...base } = others;
-  const { learningRate: lora = trainOptions({ model: base.model, data: base.data }).learningRate } =
-    base;
-  const full = fullLearningRate ?? Number((FULL_LEARNING_RATE_SHARE * lora).toPrecision(6));
-  const plan = {
-    methods: METHODS.filter((method) => methods.includes(method)),
-    ranks: [...new Set(ranks)].sort((a, b) => a - b),
-    seeds: Array.from({ length: seeds }, (_, index) => base.seed + index),
-    base: givenOptions(base),
-    learningRates: { full, lora },
-  };
-  const { setting, warnings } = await settingOf({ ...plan, testData, metric, parallel });
-  for (const warning of warnings) note(`warning: ${warning}`);
-  const trials = await runComparison({
-    ...plan,
-    directory,
-    program: thisProgram(),
-    testArguments: testData === undefined ? undefined : testArguments(testData, flags),
-    spectraOf: (trained) => trainedSpectra(trained, base.model, setting.matrices),
-    parallel,
-    signal,
-    ...(quiet ? {} : trialProgress(setting.metric, planTrials(plan).length)),
-  });
-  const comparison = await collect(directory, trials);
-  const results = { setting, ...comparison, trials };
-  const files = {
-    "results.json": `${JSON.stringify(results, null, 2)}\n`,
-    "results.csv": resultsCsv(comparison, setting.metric),
-    "trials.csv": trialsCsv(trials),
-    "report.html": reportOf(comparison, setting),
-  };
-  for (const [name, text] of Object.entries(files)) {
-    await writeFileAtomic(join(directory, name), text);
-  }
-  return { comparison, setting };
-}
-
-/** Flags of `lowrank evaluate` for the test data: their columns are called as those of the training data. */
-function testArguments(testData: string, flags: CompareFlags): string[] {
-  const columns = Object.keys(columnOptions).flatMap((key) => {
-    const value = flags[key as keyof typeof columnOptions];
-    return value === undefined ? [] : [`--${kebabCase(key)}`, value];
-  });
-  const { device, threads, batchSize } = flags;
-  const computing = { device, threads, "batch-size": batchSize };
-  const others = Object.entries(computing).flatMap(([key, value]) => [`--${key}`, String(value)]);
-  return ["--data", testData, ...columns, ...others];
-}
 
 function summary(comparison: Comparison, setting: Setting, output: string): string {
   const { columns, rows } = mainTable(comparison, setting.metric);

@@ -1,7 +1,7 @@
 /** @file The plots of a comparison, as what plot.ts draws. */
 import { formatBytes, formatCount } from "../../format.ts";
 import type { Comparison, ComparisonRow, ComparisonSeries } from "../comparison.ts";
-import type { Variant } from "../compare.ts";
+import type { Variant } from "../plan.ts";
 import { smoothCurve, stretchOf, type CurvePoint } from "../curves.ts";
 import { medianSpectrum } from "../spectra.ts";
 import { layoutOf, pathOf, type PlotOptions, type PlotSeries, type Point } from "./plot.ts";
@@ -161,13 +161,13 @@ function spectrumSeries(
   };
 }
 
-/** Values below this share of the largest are rounding. */
-const ROUNDING = 1e-7;
+/** Values below this share of the largest are not drawn: they end in what float32 rounds away. */
+const NEGLIGIBLE = 1e-5;
 
-/** The points of a spectrum that are drawn: without values that are rounding, and of many, some. */
+/** The points of a spectrum that are drawn: without negligible values, and of many, some. */
 function shown(values: readonly number[]): Point[] {
   const largest = values[0] ?? 0;
-  const kept = values.filter((value) => value > ROUNDING * largest);
+  const kept = values.filter((value) => value > NEGLIGIBLE * largest);
   const places = new Set(
     Array.from({ length: SPECTRUM_POINTS }, (_, i) =>
       Math.round(kept.length ** (i / (SPECTRUM_POINTS - 1))),

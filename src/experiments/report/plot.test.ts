@@ -9,6 +9,8 @@ describe("scales", () => {
     expect(scaleOf("linear", [0, 46]).ticks).toEqual([0, 10, 20, 30, 40, 50]);
     expect(scaleOf("log", [172_000, 2_700_000]).ticks).toEqual([1e5, 2e5, 5e5, 1e6, 2e6, 5e6]);
     expect(scaleOf("log", [3e-6, 0.5]).ticks).toEqual([1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]);
+    expect(scaleOf("log", [1.7e5, 9e7]).ticks).toEqual([1e5, 1e6, 1e7, 1e8]);
+    expect(scaleOf("log", [3e-9, 0.5]).ticks).toEqual([1e-9, 1e-7, 1e-5, 1e-3, 0.1]);
     expect(scaleOf("log2", [1, 384]).ticks).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
   });
 

@@ -1,7 +1,7 @@
 import { expect, describe, it } from "vitest";
 import { problemsOf } from "../../../test/html/well-formed.ts";
 import type { Comparison, ComparisonRow } from "../comparison.ts";
-import type { Variant } from "../compare.ts";
+import type { Variant } from "../plan.ts";
 import type { Setting } from "../setting.ts";
 import { spreadOf } from "../statistics.ts";
 import { markup, scriptJson } from "./markup.ts";

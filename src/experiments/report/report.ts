@@ -1,7 +1,7 @@
 /** @file The report of a comparison: one HTML page that needs nothing else, neither a server nor a network nor a script. */
 import { formatBytes, formatCount, formatShare } from "../../format.ts";
 import { HIGH_SHARE, type Comparison, type ComparisonRow } from "../comparison.ts";
-import type { Variant } from "../compare.ts";
+import type { Variant } from "../plan.ts";
 import type { Setting } from "../setting.ts";
 import { medianSpectrum } from "../spectra.ts";
 import { chooser, chooserScript, figure, htmlTable } from "./figure.ts";

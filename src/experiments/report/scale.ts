@@ -61,16 +61,26 @@ function logScale(kind: "log" | "log2", values: readonly number[]): Scale {
     positive.length > 0 ? [Math.min(...positive), Math.max(...positive)] : [1, 10];
   const steps = kind === "log2" ? powersOf2(least, most) : decimalSteps(least, most);
   const [low, high] = [steps[0]!, steps.at(-1)!];
-  const every = Math.ceil(steps.length / MAX_TICKS[kind]);
   const range = Math.log(high / low);
   return {
     kind,
     low,
     high,
-    ticks: steps.filter((_, index) => index % every === 0),
+    ticks: logTicks(kind, steps),
     at: (value) => (value > 0 ? Math.log(value / low) / range : NaN),
   };
 }
+
+/** All steps where they are few, else powers of ten, else some of these. */
+function logTicks(kind: "log" | "log2", steps: readonly number[]): readonly number[] {
+  const most = MAX_TICKS[kind];
+  if (steps.length <= most) return steps;
+  const powers = kind === "log2" ? steps : steps.filter(isPowerOf10);
+  const every = Math.ceil(powers.length / most);
+  return powers.filter((_, index) => index % every === 0);
+}
+
+const isPowerOf10 = (value: number): boolean => value.toExponential().startsWith("1e");
 
 function powersOf2(least: number, most: number): number[] {
   const first = Math.floor(Math.log2(least));

@@ -2,7 +2,7 @@
 import { formatBytes, formatCount } from "../../format.ts";
 import { formatSeconds } from "../../train/listeners/lines.ts";
 import { HIGH_SHARE, type Comparison, type ComparisonRow } from "../comparison.ts";
-import type { ComparedTrial } from "../compare.ts";
+import type { ComparedTrial } from "../compared-trials.ts";
 import { spreadOf, type Spread } from "../statistics.ts";
 import { formatShares, formatSpread, nameOf } from "./words.ts";
 

@@ -1,5 +1,5 @@
 /** @file How methods, measurements and their spread are written, in the terminal as in the report. */
-import type { Variant } from "../compare.ts";
+import type { Variant } from "../plan.ts";
 import type { Spread } from "../statistics.ts";
 
 /** "full fine-tuning", "LoRA, rank 8". */

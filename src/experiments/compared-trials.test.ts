@@ -2,13 +2,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  planTrials,
-  runComparison,
-  variantsOf,
-  type CompareOptions,
-  type PlanOptions,
-} from "./compare.ts";
+import { runComparedTrials, type ComparedTrialsOptions } from "./compared-trials.ts";
+import { planTrials, variantsOf, type PlanOptions } from "./plan.ts";
 import { collect } from "./comparison.ts";
 import { mainTable, resultsCsv, trialsCsv } from "./report/tables.ts";
 import type { MatrixSpectrum } from "./spectra.ts";
@@ -108,7 +103,7 @@ function spectraOf(directory: string): Promise<readonly MatrixSpectrum[]> {
 }
 
 let parent: string;
-let options: CompareOptions;
+let options: ComparedTrialsOptions;
 beforeEach(async () => {
   parent = await mkdtemp(join(tmpdir(), "compare-"));
   const program = join(parent, "program.mjs");
@@ -125,7 +120,7 @@ afterEach(() => rm(parent, { recursive: true }));
 
 describe("a comparison", () => {
   it("measures every trial, and puts those of a method together", async () => {
-    const trials = await runComparison({ ...options, testArguments: ["--data", "test.csv"] });
+    const trials = await runComparedTrials({ ...options, testArguments: ["--data", "test.csv"] });
     const comparison = await collect(options.directory, trials);
     const [full, two, four] = comparison.rows;
     expect(full!.metrics["accuracy"]).toMatchObject({ mean: expect.closeTo(0.68, 12) });
@@ -160,7 +155,7 @@ describe("a comparison", () => {
   });
 
   it("makes a table and CSV files of it", async () => {
-    const trials = await runComparison(options);
+    const trials = await runComparedTrials(options);
     const comparison = await collect(options.directory, trials);
     expect(mainTable(comparison, "accuracy")).toEqual({
       columns: [
@@ -222,7 +217,10 @@ describe("a comparison", () => {
   });
 
   it("names trials that failed, and counts the others", async () => {
-    const trials = await runComparison({ ...options, learningRates: { full: 0.9, lora: 1e-4 } });
+    const trials = await runComparedTrials({
+      ...options,
+      learningRates: { full: 0.9, lora: 1e-4 },
+    });
     const comparison = await collect(options.directory, trials);
     expect(comparison.failures).toEqual(
       ["full-seed-7", "full-seed-9"].map((id) => ({
@@ -240,7 +238,10 @@ describe("a comparison", () => {
   });
 
   it("has a failed trial where the test data cannot be used", async () => {
-    const [first] = await runComparison({ ...options, testArguments: ["--data", "broken.csv"] });
+    const [first] = await runComparedTrials({
+      ...options,
+      testArguments: ["--data", "broken.csv"],
+    });
     expect(first!.error).toBe("measuring it on the test data: broken.csv: no such file.");
   });
 
@@ -248,13 +249,16 @@ describe("a comparison", () => {
     const controller = new AbortController();
     const onResult = (): void => controller.abort();
     await expect(
-      runComparison({ ...options, parallel: 1, onResult, signal: controller.signal }),
+      runComparedTrials({ ...options, parallel: 1, onResult, signal: controller.signal }),
     ).rejects.toThrow(`${options.directory}: interrupted. The same command goes on`);
     const again: boolean[] = [];
-    const trials = await runComparison({ ...options, onResult: (_, isNew) => again.push(isNew) });
+    const trials = await runComparedTrials({
+      ...options,
+      onResult: (_, isNew) => again.push(isNew),
+    });
     expect(again.filter(Boolean)).toHaveLength(5);
     expect(trials).toHaveLength(6);
-    await expect(runComparison({ ...options, ranks: [2] })).rejects.toThrow(
+    await expect(runComparedTrials({ ...options, ranks: [2] })).rejects.toThrow(
       `${options.directory}: holds another comparison (compare.json differs).`,
     );
     const result = await readFile(join(options.directory, "full-seed-7", "log.txt"), "utf8");
@@ -263,7 +267,7 @@ describe("a comparison", () => {
 
   it("leaves a directory alone that holds something else", async () => {
     await mkdir(options.directory);
-    await expect(runComparison(options)).rejects.toThrow(
+    await expect(runComparedTrials(options)).rejects.toThrow(
       `${options.directory}: the directory exists and holds no comparison. Choose another one.`,
     );
   });
