@@ -12,6 +12,7 @@ import { headOutputs, loadAdapterWeights, openAdapter } from "../lora/peft-forma
 import { familyOf, type PretrainedModel } from "../models/auto.ts";
 import { numLabels } from "../models/family.ts";
 import { taskOfModel } from "../models/task-of.ts";
+import { freeze } from "../nn/module.ts";
 import { findTask } from "../tasks/registry.ts";
 import type { Task } from "../tasks/task.ts";
 import { unsavedWarning } from "./base.ts";
@@ -30,7 +31,7 @@ export interface Saved {
   readonly warnings: readonly string[];
   /** What it was trained for. Throws LowrankError when nothing says so. */
   task(): Promise<Task>;
-  /** Put it on its base model, made for the task. Gives further warnings, and the base's weights that stay as they are, by the
+  /** Put it on its base model, made for the task; what it changes then requires gradients. Gives further warnings, and the base's weights that stay as they are, by the
    * places in files that they are read from. */
   apply(base: PretrainedModel): Promise<{ warnings: readonly string[]; kept: SharedNames }>;
 }
@@ -80,8 +81,10 @@ async function savedDelta(directory: string, asked: string | undefined): Promise
     apply: async (base) => {
       const places = storedPlaces(base);
       applyDelta(base.model, delta);
+      freeze(base.model);
       const parameters = base.model.namedParameters();
       const changed = new Set(delta.names.map((name) => parameters.get(name)));
+      for (const parameter of changed) parameter!.requiresGrad = true;
       const kept = [...places].filter(([parameter]) => !changed.has(parameter));
       return { warnings: [], kept: new Map(kept) };
     },

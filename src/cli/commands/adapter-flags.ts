@@ -5,7 +5,10 @@ import { columnOptions, type Columns } from "../../tasks/options.ts";
 import { note } from "../terminal.ts";
 
 export const adapterFlags = {
-  adapter: z.string().min(1).describe("Directory of the adapter"),
+  adapter: z
+    .string()
+    .min(1)
+    .describe("Directory of the adapter, of a stored change, or of a model that was trained whole"),
   model: z
     .string()
     .min(1)

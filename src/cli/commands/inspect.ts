@@ -2,19 +2,29 @@
  * only their names and shapes. */
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import { sizeOf } from "../../graph/shape.ts";
-import { openCheckpoint } from "../../io/checkpoint.ts";
 import type { TensorInfo } from "../../io/safetensors.ts";
 import { applyLora, modulesToSave } from "../../lora/apply.ts";
 import { rankAndScale, type LoraConfig } from "../../lora/config.ts";
 import type { LoraLayer } from "../../lora/layers.ts";
 import { headOutputs, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
-import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
+import { AutoModel } from "../../models/auto.ts";
 import { countParameters, type Module } from "../../nn/module.ts";
+import { trainedKind } from "../../delta/source.ts";
 import type { Manifest } from "../../train/manifest.ts";
 import { findAdapter } from "../../train/saved-adapter.ts";
 import { defineCommand } from "../command.ts";
 import { noteWarnings } from "./adapter-flags.ts";
+import { deltaText, inspectDelta } from "./inspect-delta.ts";
+import {
+  counts,
+  describeModel,
+  inspectModel,
+  modelRows,
+  modelText,
+  sizeOfTensors,
+  type ModelInfo,
+  type Size,
+} from "./inspect-model.ts";
 import {
   alignRows,
   formatBytes,
@@ -31,14 +41,14 @@ const schema = z.strictObject({
     .min(1)
     .optional()
     .describe("Directory of the model; default: the one that the adapter names"),
-  adapter: z.string().min(1).optional().describe("Directory of an adapter"),
+  adapter: z.string().min(1).optional().describe("Directory of an adapter, or of a stored change"),
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 });
 
 export const inspect = defineCommand({
   description:
-    "Show a model's modules and the number of its parameters; with an adapter, what it changes and its size " +
-    "against the model's.",
+    "Show a model's modules and the number of its parameters; with an adapter or a stored change, what it changes and " +
+    "its size against the model's.",
   schema,
   placeholders: { model: "dir", adapter: "dir" },
   examples: [
@@ -47,13 +57,19 @@ export const inspect = defineCommand({
     "lowrank inspect --model path/to/model --adapter reviews-adapter --json",
   ],
   async run({ model, adapter, json }) {
-    if (adapter !== undefined) {
+    const kind = adapter === undefined ? "model" : trainedKind(adapter);
+    if (adapter !== undefined && kind === "delta") {
+      const inspected = await inspectDelta(adapter, model);
+      if (json) printJson(inspected);
+      else print(deltaText(inspected));
+    } else if (adapter !== undefined && kind === "adapter") {
       const inspected = await inspectAdapter(adapter, model);
       noteWarnings(inspected.adapter);
       if (json) printJson(inspected);
       else print(adapterText(inspected));
-    } else if (model !== undefined) {
-      const inspected = await inspectModel(model);
+    } else if (adapter !== undefined || model !== undefined) {
+      // A whole model that was trained is a model like any other.
+      const inspected = await inspectModel(adapter ?? model!);
       if (json) printJson(inspected);
       else print(modelText(inspected));
     } else {
@@ -64,28 +80,6 @@ export const inspect = defineCommand({
     }
   },
 });
-
-/** Numbers of scalars and bytes. */
-interface Size {
-  readonly parameters: number;
-  /** In the file. */
-  readonly bytes: number;
-}
-
-interface ModelInfo {
-  readonly model: string;
-  readonly modelType: string;
-  readonly parameters: number;
-  /** What training changes without an adapter: everything. */
-  readonly trainableParameters: number;
-  /** The stored weights. */
-  readonly checkpoint: Size;
-  /** Parameters that the checkpoint lacks: a head to be trained. */
-  readonly newParameters: readonly string[];
-  readonly maxLength: number;
-  readonly vocabSize: number;
-  readonly tree: string;
-}
 
 interface ChangedModule {
   readonly module: string;
@@ -108,43 +102,6 @@ interface AdapterInfo extends ModelInfo {
     readonly task?: string;
     readonly metrics?: Readonly<Record<string, number>>;
   };
-}
-
-async function inspectModel(directory: string): Promise<ModelInfo> {
-  const pretrained = await AutoModel.fromPretrained(directory);
-  return { ...(await describeModel(pretrained)), ...counts(pretrained.model) };
-}
-
-async function describeModel(
-  pretrained: PretrainedModel,
-): Promise<Omit<ModelInfo, "parameters" | "trainableParameters">> {
-  const { directory, family, model, newParameters, limits } = pretrained;
-  const { maxLength, vocabSize } = limits;
-  return {
-    model: directory,
-    modelType: family.modelType,
-    checkpoint: sizeOfTensors((await openCheckpoint(directory)).tensors.values()),
-    newParameters,
-    maxLength,
-    vocabSize,
-    tree: String(model),
-  };
-}
-
-function counts(model: Module): Pick<ModelInfo, "parameters" | "trainableParameters"> {
-  return {
-    parameters: countParameters(model),
-    trainableParameters: countParameters(model, { trainable: true }),
-  };
-}
-
-function sizeOfTensors(tensors: Iterable<TensorInfo>): Size {
-  let [parameters, bytes] = [0, 0];
-  for (const { shape, sizeBytes } of tensors) {
-    parameters += sizeOf(shape);
-    bytes += sizeBytes;
-  }
-  return { parameters, bytes };
 }
 
 async function inspectAdapter(directory: string, asked: string | undefined): Promise<AdapterInfo> {
@@ -203,24 +160,6 @@ function savedModules(model: Module, lora: LoraConfig): AdapterInfo["adapter"]["
   return [...model.namedModules()]
     .filter(([path]) => names.some((name) => path === name || path.endsWith(`.${name}`)))
     .map(([module, part]) => ({ module, parameters: countParameters(part) }));
-}
-
-function modelText(info: ModelInfo): string {
-  const { tree, parameters, newParameters } = info;
-  const rows = [
-    ...modelRows(info),
-    ["parameters", `${formatCount(parameters)}, all trainable without an adapter`],
-    ["new head", newParameters.length === 0 ? "none" : newParameters.join(", ")],
-  ];
-  return [tree, "", alignRows(rows)].join("\n");
-}
-
-function modelRows({ model, modelType, checkpoint, maxLength, vocabSize }: ModelInfo): string[][] {
-  return [
-    ["model", `${model} (${modelType})`],
-    ["weights", `${formatCount(checkpoint.parameters)} in ${formatBytes(checkpoint.bytes)}`],
-    ["tokens", `${formatCount(maxLength)} at most, ${formatCount(vocabSize)} in the vocabulary`],
-  ];
 }
 
 function adapterText(info: AdapterInfo): string {

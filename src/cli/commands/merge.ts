@@ -10,8 +10,11 @@ import {
   saveMergedModel,
   type SavedModel,
 } from "../../lora/save-merged.ts";
-import { AutoModel } from "../../models/auto.ts";
+import { trainedKind } from "../../delta/source.ts";
+import { LowrankError } from "../../errors.ts";
+import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
 import { taskOfModel } from "../../models/task-of.ts";
+import { openSaved } from "../../train/saved.ts";
 import { findAdapter } from "../../train/saved-adapter.ts";
 import { defineCommand } from "../command.ts";
 import { noteWarnings } from "./adapter-flags.ts";
@@ -22,7 +25,7 @@ const UNITS: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e
 const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)$/i;
 
 const schema = z.strictObject({
-  adapter: z.string().min(1).describe("Directory of the adapter"),
+  adapter: z.string().min(1).describe("Directory of the adapter, or of a stored change"),
   output: z.string().min(1).describe("Directory to write the merged model to"),
   model: z
     .string()
@@ -84,26 +87,53 @@ async function mergeInto(
   asked: string | undefined,
   { dtype, maxShardSize, safe }: Options,
 ): Promise<{ saved: SavedModel; base: string }> {
-  const found = await findAdapter(directory, asked);
-  noteWarnings(found);
-  const { config: adapter, manifest, baseModel: base } = found;
-  const { lora } = adapter;
-  const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
-  const pretrained = await AutoModel.fromPretrained(base, {
-    task: lora.taskType ?? (await taskOfModel(base)),
-    config,
-  });
-  const before = baseTensors(pretrained);
-  applyLora(pretrained.model, lora, pretrained.family);
-  await loadAdapterWeights(directory, pretrained.model, lora);
-  const saved = await saveMergedModel(path, pretrained, before, {
+  const { base, config, apply } = await opened(directory, asked);
+  const before = baseTensors(base);
+  await apply();
+  const saved = await saveMergedModel(path, base, before, {
     dtype,
     maxShardBytes: bytesOf(maxShardSize),
     safe,
     config,
     tokenizer: directory,
   });
-  return { saved, base };
+  return { saved, base: base.directory };
+}
+
+interface Opened {
+  readonly base: PretrainedModel;
+  /** Keys of config.json that the task decides. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly apply: () => Promise<unknown>;
+}
+
+/** An adapter or a stored change with its base model. */
+async function opened(directory: string, asked: string | undefined): Promise<Opened> {
+  const kind = trainedKind(directory);
+  if (kind === "model") {
+    throw new LowrankError("usage", `${directory}: is a whole model already. Use it as it is.`);
+  }
+  if (kind === "delta") {
+    const saved = await openSaved(directory, asked);
+    const { type, modelConfig: config } = await saved.task();
+    const options = { task: type, config, newHead: true };
+    const base = await AutoModel.fromPretrained(saved.baseModel, options);
+    return { base, config, apply: () => saved.apply(base) };
+  }
+  const found = await findAdapter(directory, asked);
+  noteWarnings(found);
+  const { config: adapter, manifest, baseModel } = found;
+  const { lora } = adapter;
+  const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
+  const base = await AutoModel.fromPretrained(baseModel, {
+    task: lora.taskType ?? (await taskOfModel(baseModel)),
+    config,
+  });
+  const apply = async (): Promise<void> => {
+    applyLora(base.model, lora, base.family);
+    await loadAdapterWeights(directory, base.model, lora);
+  };
+  return { base, config, apply };
 }
 
 function bytesOf(size: string): number {
