@@ -42,6 +42,9 @@ const train = (code: number, output: string, ...more: string[]): Promise<string>
   return printed(code, "train", ...options, "--epochs", "2", "--threads", "1", ...more);
 };
 
+const scores = (text: string): unknown[] =>
+  (JSON.parse(text) as { predictions: unknown[] }).predictions;
+
 test("train, evaluate, predict, inspect and merge", async () => {
   const text = await train(0, delta, "--save", "delta", "--train-last-layers", "1");
   expect(text).toMatch(
@@ -68,8 +71,6 @@ test("train, evaluate, predict, inspect and merge", async () => {
 
   const merged = join(root, "merged");
   expect(await printed(0, "merge", "--adapter", delta, "--output", merged)).toContain("changed");
-  const scores = (text: string): unknown[] =>
-    (JSON.parse(text) as { predictions: unknown[] }).predictions;
   expect(scores(await predict(merged))).toEqual(scores(predicted));
   expect(await printed(2, "merge", "--adapter", merged, "--output", join(root, "again"))).toContain(
     `${merged}: is a whole model already. Use it as it is.`,
