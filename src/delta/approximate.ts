@@ -51,8 +51,12 @@ export function approximate(change: Change, target: Target): Approximation {
 }
 
 function exact(matrix: Matrix, norm: number, target: Target): Approximation {
-  const svd = truncatedSvd(matrix, (values) => rankOf(values, target));
-  return described(svd, norm, true);
+  const side = Math.min(matrix.rows, matrix.columns);
+  const choice =
+    "rank" in target
+      ? Math.min(target.rank, side)
+      : (values: Float64Array) => rankForEnergy(values, target.energy);
+  return described(truncatedSvd(matrix, choice), norm, true);
 }
 
 /** By random projection; undefined where the exact way is better. */
