@@ -182,6 +182,28 @@ describe("an extracted adapter", () => {
     }
   });
 
+  it("of a model without a head has the names of such a model", async () => {
+    const bare = new Map(
+      [...tensors]
+        .filter(([name]) => name.startsWith("bert."))
+        .map(([name, own]) => [name.slice("bert.".length), own]),
+    );
+    const from = await writeTrainedModel(newDirectory(), bert, bare);
+    const { output, warnings, matrices } = await extract({ from, energy: 0.7 });
+    const { tensors: stored } = await readHeader(join(output, "adapter_model.safetensors"));
+    expect([...stored.keys()]).toContain(
+      "base_model.model.encoder.layer.0.attention.self.query.lora_A.weight",
+    );
+    expect([...stored.keys()].filter((key) => /bert|classifier/.test(key))).toEqual([]);
+    const { lora } = await readAdapterConfig(output);
+    expect(lora).toMatchObject({ taskType: null, modulesToSave: ["LayerNorm"] });
+    const ranks = matrices.map(
+      ({ name, rank }) => [name.slice(5, -".weight".length), rank] as const,
+    );
+    for (const [path, rank] of ranks) expect(lora.rankPattern[path] ?? lora.r).toBe(rank);
+    expect(warnings).toEqual([expect.stringContaining("is a model without a head for a task")]);
+  });
+
   it("says what --target-modules leave out", async () => {
     const { output, warnings, matrices } = await extract({
       rank: 2,

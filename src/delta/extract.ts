@@ -26,7 +26,7 @@ import {
   type TargetOptions,
 } from "./collect.ts";
 import { loraFactors } from "./factors.ts";
-import { adapterLayout, type Layout } from "./layout.ts";
+import { adapterLayout, withoutPrefix, type Layout } from "./layout.ts";
 import { targetOf, type RankOptions } from "./rank-options.ts";
 import { percent, rankRange, shareKept, type MatrixReport } from "./report.ts";
 
@@ -39,6 +39,8 @@ export interface ExtractOptions extends RankOptions, Omit<TargetOptions, "rank">
   readonly output: string;
   /** Replace an output directory that exists. */
   readonly overwrite?: boolean | undefined;
+  /** Adds files to the directory before it is put into place. */
+  readonly addFiles?: ((path: string, changes: Changes) => Promise<void>) | undefined;
 }
 
 export interface ExtractReport {
@@ -96,6 +98,7 @@ async function extractInto(
   const storedBytes = await writeAdapter(path, changes, found, layout, resolve(base));
   await carryFiles(from, path, (name) => COMPANIONS.test(name));
   await carryDescription(from, path, { target: output, base });
+  await options.addFiles?.(path, changes);
   const report: ExtractReport = {
     from,
     kind: changes.kind,
@@ -105,7 +108,7 @@ async function extractInto(
     energyKept: shareKept(found.matrices.map(({ report: own }) => own)),
     whole: layout.whole,
     storedBytes: { before: changes.storedBytes, after: storedBytes },
-    warnings: warningsOf(found, layout),
+    warnings: [...bareWarning(changes), ...warningsOf(found, layout)],
   };
   await writeCard(path, { name: basename(output), base, text: cardText(report) });
   return report;
@@ -141,13 +144,16 @@ async function writeAdapter(
     newHead: true,
   });
   const factors = factorsByPath(found, applyLora(model, lora, family));
+  const bare = withoutPrefix(changes.barePrefix);
   const tensors = [];
   for (const [key, { shape }] of adapterParameters(model, lora)) {
     const own = key.slice(KEY_PREFIX.length);
+    if (!own.startsWith(changes.barePrefix ?? "")) continue;
     const name = own.replace(".base_layer.", ".");
-    tensors.push({ path: own, shape, values: factors.get(own) ?? (await changes.trained(name)) });
+    const values = factors.get(own) ?? (await changes.trained(name));
+    tensors.push({ path: bare.path(own), shape, values });
   }
-  await saveAdapterTensors(path, model, tensors, { lora, baseModel });
+  await saveAdapterTensors(path, model, tensors, { lora: bare.config(lora), baseModel });
   return tensors.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
 }
 
@@ -168,6 +174,13 @@ function factorsByPath(
     }
   }
   return result;
+}
+
+function bareWarning({ barePrefix, directory }: Changes): string[] {
+  if (barePrefix === undefined) return [];
+  return [
+    `${directory} is a model without a head for a task: PEFT puts the adapter on the bare model (AutoModel), predictions need a head.`,
+  ];
 }
 
 function warningsOf({ matrices, passedOver }: Found, { lost }: Layout): string[] {

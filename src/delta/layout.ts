@@ -86,3 +86,23 @@ function mostFrequent(ranks: readonly number[]): number {
   for (const rank of ranks) counts.set(rank, (counts.get(rank) ?? 0) + 1);
   return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most))[0];
 }
+
+/** Paths, and those in a configuration, as a model without head has them: without the prefix of a model with one. */
+export function withoutPrefix(prefix = ""): {
+  path: (path: string) => string;
+  config: (lora: LoraConfig) => LoraConfig;
+} {
+  const path = (own: string): string => (own.startsWith(prefix) ? own.slice(prefix.length) : own);
+  const keys = (pattern: Readonly<Record<string, number>>): Record<string, number> =>
+    Object.fromEntries(Object.entries(pattern).map(([key, value]) => [path(key), value]));
+  return {
+    path,
+    config: (lora) => ({
+      ...lora,
+      rankPattern: keys(lora.rankPattern),
+      alphaPattern: keys(lora.alphaPattern),
+      targetModules: [lora.targetModules ?? []].flat().map(path),
+      modulesToSave: lora.modulesToSave?.map(path) ?? null,
+    }),
+  };
+}

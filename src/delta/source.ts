@@ -57,6 +57,8 @@ export interface Trained {
   readonly taskType: TaskType | null;
   /** An adapter's configuration. */
   readonly lora?: LoraConfig;
+  /** Where what was trained is a model without head: what the names of its tensors lack, e.g. "bert.". */
+  readonly barePrefix?: string | undefined;
   /** Keys with which `base` was made in place of those of its config.json. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Tensors that may have changed, in the model's order. */
@@ -137,7 +139,25 @@ async function openModel(directory: string, baseDirectory: string): Promise<Open
   const lacking = new Set(changed.newParameters);
   const tensors = pairs(base, changed, isNew).filter(({ name }) => !lacking.has(name));
   const storedBytes = sumBytes((await openCheckpoint(directory)).tensors.values());
-  return { base, taskType, config, tensors, storedBytes };
+  const barePrefix = prefixOfBare(changed);
+  return {
+    base,
+    taskType: barePrefix === undefined ? taskType : null,
+    barePrefix,
+    config,
+    tensors,
+    storedBytes,
+  };
+}
+
+/** The prefix that a checkpoint's names lack where it has no head; undefined where it has one. */
+function prefixOfBare({ model, family, newParameters }: PretrainedModel): string | undefined {
+  const names = [...model.namedParameters().keys()];
+  const startsWith = (part: string) => (name: string) => name.startsWith(`${part}.`);
+  const heads = family.headModules.flatMap((head) => names.filter(startsWith(head)));
+  if (heads.length === 0 || heads.some((name) => !newParameters.includes(name))) return undefined;
+  const prefix = family.basePrefixes.find((candidate) => names.some(startsWith(candidate)));
+  return prefix === undefined ? undefined : `${prefix}.`;
 }
 
 async function readConfig(directory: string): Promise<Record<string, unknown>> {

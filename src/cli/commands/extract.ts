@@ -1,4 +1,6 @@
 /** @file lowrank extract: a LoRA adapter that approximates what was trained. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
 import { trainedKind } from "../../delta/changes.ts";
 import { extractLora, type ExtractReport } from "../../delta/extract.ts";
@@ -8,7 +10,8 @@ import { loraConfigSchema } from "../../lora/config.ts";
 import { readAdapterConfig } from "../../lora/peft-format.ts";
 import { columnOptions, type Columns } from "../../tasks/options.ts";
 import type { Metrics } from "../../tasks/task.ts";
-import { findBaseModel, readManifest } from "../../train/manifest.ts";
+import { describeTask } from "../../train/describe.ts";
+import { findBaseModel, MANIFEST_FILE, readManifest } from "../../train/manifest.ts";
 import { Predictor, type PredictorOptions } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
 import { alignRows, formatBytes, note, print, printJson } from "../terminal.ts";
@@ -132,7 +135,15 @@ async function findBase(from: string, asked: string | undefined): Promise<string
 async function extractShown(options: Parameters<typeof extractLora>[0]): Promise<ExtractReport> {
   const { onMatrix, clear } = matrixProgress(process.stderr);
   try {
-    const report = await extractLora({ ...options, onMatrix });
+    const report = await extractLora({
+      ...options,
+      onMatrix,
+      addFiles: async (path, { kind, base, taskType, directory: from }) => {
+        const isDescribed = existsSync(join(path, MANIFEST_FILE));
+        if (kind !== "model" || taskType === null || isDescribed) return;
+        await describeTask(path, { from, base, target: options.output });
+      },
+    });
     clear();
     for (const warning of report.warnings) note(`warning: ${warning}`);
     return report;
