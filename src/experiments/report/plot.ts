@@ -84,7 +84,7 @@ export function layoutOf({ x, y, series }: PlotOptions): Layout {
   const left = TITLE + letters * LETTER + 8;
   // The last tick's label is centred on it.
   const half = (x.format(scaleX.ticks.at(-1)!).length * LETTER) / 2;
-  const right = WIDTH - Math.max(RIGHT, half, labels > 0 ? labels * LETTER + 10 : 0);
+  const right = WIDTH - Math.max(RIGHT, half + 4, labels > 0 ? labels * LETTER + 14 : 0);
   const bottom = HEIGHT - BOTTOM;
   return {
     x: scaleX,
@@ -227,7 +227,7 @@ function drawEndLabels(series: readonly PlotSeries[], layout: Layout): Content {
   );
   return markup`<g class="ends">${labels.map(
     ({ text, color }, index) =>
-      markup`<text style="--c:${color}" x="${px(layout.right + 6)}" y="${px(places[index]! + 4)}">${text}</text>`,
+      markup`<text style="--c:${color}" x="${px(layout.right + 10)}" y="${px(places[index]! + 4)}">${text}</text>`,
   )}</g>
 `;
 }

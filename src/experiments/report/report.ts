@@ -136,10 +136,11 @@ function figures(comparison: Comparison, context: FigureContext): Markup {
   const training = lossPlot(comparison, "training", context);
   const validation = lossPlot(comparison, "validation", context);
   const steps = smoothedSteps(comparison);
+  const hasSpread = rows.some((row) => (row.metrics[metric]?.values.length ?? 0) > 1);
   return markup`${figure({
     plot: size,
     heading: `${capital(metric)} against what is stored`,
-    caption: `The mean with its sample standard deviation, small points: single seeds. ${capital(measuredOn)} data. The vertical axis does not start at 0.`,
+    caption: `${hasSpread ? "The mean with its sample standard deviation, small points: single seeds." : "One run of each."} ${capital(measuredOn)} data. The vertical axis does not start at 0.`,
     table: {
       columns: ["method", "stored", metric, "single seeds"],
       rows: rows.map((row) => [

@@ -3,8 +3,8 @@ import { Markup } from "./markup.ts";
 
 /** From the lowest rank to the highest; each has a contrast of at least 3 : 1 with the page. */
 const RAMP = {
-  light: ["#0f8f86", "#2563eb", "#7e22ce"],
-  dark: ["#5eead4", "#60a5fa", "#d8b4fe"],
+  light: ["#12875a", "#1a73c8", "#6246d4", "#b3229c"],
+  dark: ["#4fd6a0", "#5bb0f5", "#a596ff", "#f08be0"],
 } as const;
 
 const FULL = { light: "#c2410c", dark: "#fb923c" } as const;

@@ -48,7 +48,7 @@ export function mainTable({ rows }: Comparison, main: string): TextTable {
       : []),
     {
       title: `rank of ${100 * HIGH_SHARE} %`,
-      cell: ({ rankOfHighShare }) => formatSpread(rankOfHighShare, (rank) => rank.toFixed(1)),
+      cell: ({ rankOfHighShare }) => formatSpread(rankOfHighShare, oneDecimal),
     },
   ];
   return {
@@ -56,6 +56,9 @@ export function mainTable({ rows }: Comparison, main: string): TextTable {
     rows: rows.map((row) => columns.map(({ cell }) => cell(row))),
   };
 }
+
+/** Where there is something behind the point. */
+const oneDecimal = (value: number): string => String(Number(value.toFixed(1)));
 
 const formatNumber = (value: number, format: (value: number) => string): string =>
   Number.isNaN(value) ? "–" : format(value);
