@@ -30,49 +30,81 @@ beforeAll(async () => {
 });
 afterAll(() => engine.close());
 
-/** The engine as one on a device that compiles each length by itself. */
-const withStaticLengths = (dynamic: Engine): Engine =>
-  new Proxy(dynamic, {
-    get(target, key) {
-      if (key === "lengthMultiple") return 4;
-      if (key === "graphLength") return (length: number) => length;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
+const SMALL = {
+  vocab_size: 40,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  pad_token_id: 0,
+};
+/** Every way in which a decoder attends. */
+const CONFIGS = {
+  "grouped heads": { model_type: "llama", num_hidden_layers: 2, ...SMALL },
+  "a sliding window": { model_type: "mistral", num_hidden_layers: 2, sliding_window: 4, ...SMALL },
+  "windows and whole in turns": {
+    model_type: "gemma2",
+    num_hidden_layers: 3,
+    sliding_window: 3,
+    query_pre_attn_scalar: 4,
+    ...SMALL,
+  },
+  "learned positions": { model_type: "gpt2", vocab_size: 40, n_embd: 16, n_layer: 2, n_head: 4 },
+  "a part of each head rotated": {
+    model_type: "gpt_neox",
+    num_hidden_layers: 2,
+    rotary_pct: 0.5,
+    ...SMALL,
+  },
+} as const;
 
-test("each token is the most likely one after those before it", async () => {
-  const [continued] = await generate(
-    engine,
-    { model, limits },
-    {
-      prompts: [PROMPTS[0]!],
-      maxNewTokens: 6,
-    },
+test.each(Object.entries(CONFIGS))(
+  "each token is the most likely one after those before it: %s",
+  async (_, config) => {
+    const own = modelFromConfig(config, "CAUSAL_LM");
+    const separate = await Engine.start({ threads: 1 });
+    await loadParameters(separate, own.model, { seed: 1 });
+    const [continued] = await generate(separate, own, { prompts: [PROMPTS[0]!], maxNewTokens: 9 });
+    const all = [...PROMPTS[0]!, ...continued!];
+    const shape = { batch: 1, length: all.length };
+    const graph = { outputs: { next: argmax(own.model.forward(modelInputs(shape))) } };
+    const { next } = await evaluateModule(separate, own.model, graph, {
+      input_ids: int32([1, all.length], all),
+      attention_mask: int32(
+        [1, all.length],
+        all.map(() => 1),
+      ),
+    });
+    await separate.close();
+    expect([...continued!]).toEqual([...(next as Int32Array)].slice(4, -1));
+    expect(continued).toHaveLength(9);
+  },
+);
+
+test("no token is asked for, one is, or the model keeps no keys", async () => {
+  const prompts = [PROMPTS[0]!];
+  const more = await generate(engine, { model, limits }, { prompts, maxNewTokens: 3 });
+  const one = await generate(engine, { model, limits }, { prompts, maxNewTokens: 1 });
+  expect(one[0]).toEqual(more[0]!.slice(0, 1));
+  const none = await generate(engine, { model, limits }, { prompts, maxNewTokens: 0 });
+  expect(none).toEqual([new Int32Array(0)]);
+  const encoder = modelFromConfig(
+    { model_type: "bert", ...SMALL, num_hidden_layers: 1 },
+    "TOKEN_CLS",
   );
-  const all = [...PROMPTS[0]!, ...continued!];
-  const shape = { batch: 1, length: all.length };
-  const graph = { outputs: { next: argmax(model.forward(modelInputs(shape))) } };
-  const { next } = await evaluateModule(engine, model, graph, {
-    input_ids: int32([1, all.length], all),
-    attention_mask: int32(
-      [1, all.length],
-      all.map(() => 1),
-    ),
-  });
-  expect([...continued!]).toEqual([...(next as Int32Array)].slice(4, -1));
-  expect(continued).toHaveLength(6);
+  await expect(generate(engine, encoder, { prompts, maxNewTokens: 1 })).rejects.toThrow(
+    "generate: BertForTokenClassification does not hand its keys and values to `cache`",
+  );
 });
 
-test("prompts of different lengths together give what each gives alone, with any program", async () => {
+test("prompts of different lengths together give what each gives alone", async () => {
   const options = { maxNewTokens: 7 };
   const alone = [];
   for (const prompt of PROMPTS)
     alone.push(...(await generate(engine, { model, limits }, { prompts: [prompt], ...options })));
   const together = await generate(engine, { model, limits }, { prompts: PROMPTS, ...options });
   expect(together).toEqual(alone);
-  const fixed = withStaticLengths(engine);
-  expect(await generate(fixed, { model, limits }, { prompts: PROMPTS, ...options })).toEqual(alone);
 });
 
 test("a text ends with an ending token; the others go on", async () => {

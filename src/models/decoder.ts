@@ -3,8 +3,8 @@
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
-import { causalPaddingBias } from "../nn/attention.ts";
 import type { GroupedQueryAttention, Place } from "../nn/grouped-query-attention.ts";
+import { causalAttentionBias } from "../nn/key-value-cache.ts";
 import type { GatedMlp } from "../nn/gated-mlp.ts";
 import { ACTIVATION_NAMES, Embedding, type RmsNorm } from "../nn/layers.ts";
 import { Module, ModuleList } from "../nn/module.ts";
@@ -161,16 +161,18 @@ export class Decoder extends Module {
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, attentionMask, positionIds }: ModelInputs): Tensor {
+  forward(inputs: ModelInputs): Tensor {
+    const { inputIds, positionIds, cache } = inputs;
     const { embeddingScale, kinds, window } = this.#options;
     const places = new Map<LayerKind, Place>();
     for (const kind of new Set(kinds)) {
       places.set(kind, {
-        bias: causalPaddingBias(attentionMask, kind === "sliding_attention" ? window : undefined),
+        bias: causalAttentionBias(inputs, kind === "sliding_attention" ? window : undefined),
         rotation: this.rotary_emb.forward(
           positionIds ?? positions(dimension(inputIds.shape, 1)),
           kind,
         ),
+        cache,
       });
     }
     const embedded = this.embed_tokens.forward(inputIds);

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import type { Tensor } from "../graph/node.ts";
+import type { KeyValueCache } from "../nn/key-value-cache.ts";
 import type { Module } from "../nn/module.ts";
 
 /** Tasks by PEFT's names. */
@@ -18,6 +19,8 @@ export interface ModelInputs {
   readonly tokenTypeIds?: Tensor;
   /** int32 [B, T]. Default 0, 1, 2, … */
   readonly positionIds?: Tensor;
+  /** Keys and values of tokens before these, decoders only. Default: there are none. */
+  readonly cache?: KeyValueCache;
 }
 
 /** A model with a head: `forward` gives the logits: [B, labels] for sequences, [B, T, labels] for tokens,

@@ -3,12 +3,9 @@
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
-import {
-  causalPaddingBias,
-  mergeHeads,
-  scaledDotProductAttention,
-  splitHeads,
-} from "../nn/attention.ts";
+import { mergeHeads, scaledDotProductAttention, splitHeads } from "../nn/attention.ts";
+import type { Place } from "../nn/grouped-query-attention.ts";
+import { causalAttentionBias, withEarlier } from "../nn/key-value-cache.ts";
 import { activation, Conv1D, Dropout, Embedding, LayerNorm } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
@@ -52,6 +49,9 @@ const configSchema = baseConfigSchema.extend({
 
 export type GPT2Config = z.infer<typeof configSchema>;
 
+/** What a layer's tokens look at. */
+type GPT2Place = Pick<Place, "bias" | "cache">;
+
 class GPT2Attention extends Module {
   readonly #heads: number;
   readonly #scale: number;
@@ -73,14 +73,14 @@ class GPT2Attention extends Module {
     this.resid_dropout = new Dropout(config.resid_pdrop);
   }
 
-  /** x: [B, T, C], bias: [B, 1, T, T] → [B, T, C] */
-  forward(x: Tensor, bias: Tensor): Tensor {
+  /** x: [B, T, C] → [B, T, C] */
+  forward(x: Tensor, { bias, cache }: GPT2Place): Tensor {
     const [q, k, v] = split(this.c_attn.forward(x), 3, -1).map((part) =>
       splitHeads(part, this.#heads),
     ) as [Tensor, Tensor, Tensor]; // each [B, H, T, D]
     const options = { bias, scale: this.#scale, dropout: this.attn_dropout };
-    const attended = mergeHeads(scaledDotProductAttention(q, k, v, options));
-    return this.resid_dropout.forward(this.c_proj.forward(attended));
+    const attended = scaledDotProductAttention(q, ...withEarlier(cache, k, v), options);
+    return this.resid_dropout.forward(this.c_proj.forward(mergeHeads(attended)));
   }
 }
 
@@ -118,8 +118,8 @@ class GPT2Block extends Module {
     this.mlp = new GPT2MLP(config);
   }
 
-  forward(x: Tensor, bias: Tensor): Tensor {
-    const attended = add(x, this.attn.forward(this.ln_1.forward(x), bias));
+  forward(x: Tensor, place: GPT2Place): Tensor {
+    const attended = add(x, this.attn.forward(this.ln_1.forward(x), place));
     return add(attended, this.mlp.forward(this.ln_2.forward(attended)));
   }
 }
@@ -143,11 +143,12 @@ export class GPT2Model extends Module {
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, attentionMask, positionIds }: ModelInputs): Tensor {
+  forward(inputs: ModelInputs): Tensor {
+    const { inputIds, positionIds, cache } = inputs;
     const place = this.wpe.forward(positionIds ?? positions(dimension(inputIds.shape, 1)));
     let x = this.drop.forward(add(this.wte.forward(inputIds), place));
-    const bias = causalPaddingBias(attentionMask);
-    for (const block of this.h) x = block.forward(x, bias);
+    const sight = { bias: causalAttentionBias(inputs), cache };
+    for (const block of this.h) x = block.forward(x, sight);
     return this.ln_f.forward(x);
   }
 }

@@ -4,8 +4,9 @@
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
 import { dimension } from "../graph/shape.ts";
-import { causalPaddingBias, mergeHeads, scaledDotProductAttention } from "../nn/attention.ts";
+import { mergeHeads, scaledDotProductAttention } from "../nn/attention.ts";
 import type { Place } from "../nn/grouped-query-attention.ts";
+import { causalAttentionBias, withEarlier } from "../nn/key-value-cache.ts";
 import { activation, Dropout, dropoutIn, Embedding, LayerNorm, Linear } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { RotaryEmbedding, rotate, ropeFrequencies } from "../nn/rotary.ts";
@@ -99,7 +100,7 @@ class GPTNeoXAttention extends Module {
   }
 
   /** x: [B, T, C] → [B, T, C] */
-  forward(x: Tensor, { bias, rotation }: Place): Tensor {
+  forward(x: Tensor, { bias, rotation, cache }: Place): Tensor {
     const [batch, length, width] = x.shape as [number, number, number];
     const heads = this.#heads;
     // A head's query, key and value lie side by side: [B, T, H, 3, D] → [3, B, H, T, D].
@@ -115,8 +116,9 @@ class GPTNeoXAttention extends Module {
     ) as [Tensor, Tensor, Tensor];
     const dropout = { forward: (p: Tensor) => dropoutIn(this, p, this.#dropout) };
     const [query, key] = [rotate(q, rotation), rotate(k, rotation)];
+    const [keys, values] = withEarlier(cache, key, v);
     return this.dense.forward(
-      mergeHeads(scaledDotProductAttention(query, key, v, { bias, dropout })),
+      mergeHeads(scaledDotProductAttention(query, keys, values, { bias, dropout })),
     );
   }
 }
@@ -193,11 +195,13 @@ export class GPTNeoXModel extends Module {
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, attentionMask, positionIds }: ModelInputs): Tensor {
+  forward(inputs: ModelInputs): Tensor {
+    const { inputIds, positionIds, cache } = inputs;
     const places = positionIds ?? positions(dimension(inputIds.shape, 1));
     const place: Place = {
-      bias: causalPaddingBias(attentionMask),
+      bias: causalAttentionBias(inputs),
       rotation: this.rotary_emb.forward(places, "full_attention"),
+      cache,
     };
     let x = this.emb_dropout.forward(this.embed_in.forward(inputIds));
     for (const layer of this.layers) x = layer.forward(x, place);

@@ -12,6 +12,8 @@ export interface InputOptions {
   readonly tokenTypes?: boolean;
   /** Feed position_ids too (left padding). */
   readonly positions?: boolean;
+  /** Tokens that the attention mask is of, where there are others than those at hand. Default T. */
+  readonly keys?: number;
 }
 
 /** int32 [B, T] inputs "input_ids", "attention_mask" and, on request, "token_type_ids" and
@@ -20,10 +22,10 @@ export function modelInputs(
   { batch, length }: InputShape,
   options: InputOptions = {},
 ): ModelInputs {
-  const ids = (name: string) => input(name, "int32", [batch, length]);
+  const ids = (name: string, tokens = length) => input(name, "int32", [batch, tokens]);
   return {
     inputIds: ids("input_ids"),
-    attentionMask: ids("attention_mask"),
+    attentionMask: ids("attention_mask", options.keys),
     ...(options.tokenTypes ? { tokenTypeIds: ids("token_type_ids") } : {}),
     ...(options.positions ? { positionIds: ids("position_ids") } : {}),
   };

@@ -3,6 +3,7 @@
  * Letters: K heads of keys and values. */
 import type { Tensor } from "../graph/node.ts";
 import { groupedQueryAttention, mergeHeads, splitHeads } from "./attention.ts";
+import { withEarlier, type KeyValueCache } from "./key-value-cache.ts";
 import { dropoutIn, Linear, type RmsNorm } from "./layers.ts";
 import { Module, type Layer } from "./module.ts";
 import { rotate, type Rotation } from "./rotary.ts";
@@ -35,6 +36,7 @@ export interface Place {
   /** 0 or MASKED: [B, 1, T, T]. */
   readonly bias: Tensor;
   readonly rotation: Rotation;
+  readonly cache?: KeyValueCache | undefined;
 }
 
 export class GroupedQueryAttention extends Module {
@@ -61,22 +63,19 @@ export class GroupedQueryAttention extends Module {
   }
 
   /** x: [B, T, C] → [B, T, C] */
-  forward(x: Tensor, { bias, rotation }: Place): Tensor {
+  forward(x: Tensor, { bias, rotation, cache }: Place): Tensor {
     const { heads, keyValueHeads, dropout, scale, softCap } = this.#options;
     const q = splitHeads(this.q_proj.forward(x), heads); // [B, H, T, D]
     const k = splitHeads(this.k_proj.forward(x), keyValueHeads); // [B, K, T, D]
     const v = splitHeads(this.v_proj.forward(x), keyValueHeads);
-    const attended = groupedQueryAttention(
-      rotate(this.q_norm?.forward(q) ?? q, rotation),
-      rotate(this.k_norm?.forward(k) ?? k, rotation),
-      v,
-      {
-        bias,
-        softCap,
-        ...(scale === undefined ? {} : { scale }),
-        dropout: { forward: (probabilities) => dropoutIn(this, probabilities, dropout) },
-      },
-    );
+    const query = rotate(this.q_norm?.forward(q) ?? q, rotation);
+    const key = rotate(this.k_norm?.forward(k) ?? k, rotation);
+    const attended = groupedQueryAttention(query, ...withEarlier(cache, key, v), {
+      bias,
+      softCap,
+      ...(scale === undefined ? {} : { scale }),
+      dropout: { forward: (probabilities) => dropoutIn(this, probabilities, dropout) },
+    });
     return this.o_proj.forward(mergeHeads(attended));
   }
 }
