@@ -301,6 +301,23 @@ describe("what cannot be extracted", () => {
     expect(small!.energyKept).toBeCloseTo(1, 12);
   });
 
+  it("a matrix of one row has rank 1", async () => {
+    const base = await writeTinyModel(newDirectory(), {
+      family: "bert",
+      config: { type_vocab_size: 1 },
+    });
+    const from = await writeTrainedDelta(newDirectory(), await trainedTensors(base));
+    const { matrices, output } = await extract({ from, base, rank: 3 });
+    const row = matrices.find(({ name }) => name.includes("token_type"));
+    expect(row).toMatchObject({ rank: 1, shape: [1, 16] });
+    expect(row!.relativeError).toBeLessThan(ROUNDING);
+    expect((await weights(output, base)).size).toBeGreaterThan(matrices.length);
+    const named = { from, base, rank: 2, targetModules: ["token_type_embeddings"] };
+    expect((await refused(named)).message).toContain(
+      "token_type_embeddings.weight [1, 16]: at most 1",
+    );
+  });
+
   it("a rank and a share of the energy at once, neither, or impossible ones", async () => {
     expect((await refused({})).message).toBe(
       "rank and energy: expected one of the two, got neither. Pass a rank, for example 8, or a share of the energy to keep, for example 0.95.",

@@ -150,10 +150,11 @@ async function openModel(directory: string, baseDirectory: string): Promise<Open
   };
 }
 
+const startsWith = (part: string) => (name: string) => name.startsWith(`${part}.`);
+
 /** The prefix that a checkpoint's names lack where it has no head; undefined where it has one. */
 function prefixOfBare({ model, family, newParameters }: PretrainedModel): string | undefined {
   const names = [...model.namedParameters().keys()];
-  const startsWith = (part: string) => (name: string) => name.startsWith(`${part}.`);
   const heads = family.headModules.flatMap((head) => names.filter(startsWith(head)));
   if (heads.length === 0 || heads.some((name) => !newParameters.includes(name))) return undefined;
   const prefix = family.basePrefixes.find((candidate) => names.some(startsWith(candidate)));
