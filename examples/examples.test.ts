@@ -100,3 +100,18 @@ test("readMail takes the readable part of a mail", () => {
   ].join("\n");
   expect(readMail(mail)).toBe("Good news Caf&eacute; & bar");
 });
+
+test("four-steps", async () => {
+  const env = {
+    FOUR_STEPS_TRAIN: "8",
+    FOUR_STEPS_TEST: "4",
+    FOUR_STEPS_OUT: join(directory, "four-steps"),
+  };
+  const printed = await run("four-steps.ts", [], env);
+  expect(printed).toMatch(/22,713,986 of 22,713,986 parameters are trained/);
+  expect(printed).toMatch(/rank 16: [\d.]+ % of all ΔW's energy is kept/);
+  expect(printed).toMatch(/^1\. W' of all weights +90\.87 MB +[\d.]+ %$/m);
+  expect(printed).toMatch(/^2\. ΔW of all weights +9[01]\.\d+ MB +[\d.]+ %$/m);
+  expect(printed).toMatch(/^3\. ΔW ≈ A·B, rank 4 +[\d.]+ MB +[\d.]+ %$/m);
+  expect(printed).toMatch(/^4\. A and B, trained, rank 16 +2\.72 MB +[\d.]+ %$/m);
+}, 180_000);

@@ -6,8 +6,8 @@ import { LowrankError } from "../errors.ts";
 import type { TaskOptions } from "../tasks/options.ts";
 import type { TaskKind } from "../tasks/task.ts";
 
-/** Rows in memory in the place of a data file. */
-export type DataRows = readonly Readonly<Record<string, unknown>>[];
+/** Rows in memory in the place of a data file: plain objects, a column by its key. */
+export type DataRows = readonly object[];
 /** A data file's path, or rows. */
 export type DataSource = string | DataRows;
 
@@ -25,7 +25,10 @@ export async function toTable(source: DataSource): Promise<Table> {
   if (source.length === 0) {
     throw new LowrankError("data", `${IN_MEMORY}: expected at least one row, got none.`);
   }
-  const rows = source.map((values, index) => ({ line: index + 1, values }));
+  const rows = source.map((values, index) => ({
+    line: index + 1,
+    values: values as Record<string, unknown>,
+  }));
   return { file: IN_MEMORY, columns, rows, unit: "row" };
 }
 

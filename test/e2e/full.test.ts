@@ -24,14 +24,13 @@ async function printed(code: number, ...args: string[]): Promise<string> {
     text += String(chunk);
     return true;
   };
-  const [out, error] = [process.stdout, process.stderr].map((stream) =>
+  const spies = [process.stdout, process.stderr].map((stream) =>
     vi.spyOn(stream, "write").mockImplementation(collect),
-  ) as [{ mockRestore(): void }, { mockRestore(): void }];
+  );
   try {
     expect(await run(args)).toBe(code);
   } finally {
-    out.mockRestore();
-    error.mockRestore();
+    for (const spy of spies) spy.mockRestore();
   }
   return text;
 }
