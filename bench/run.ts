@@ -1,6 +1,6 @@
-/** @file `npm run bench [-- --only gpt2|minilm --rounds N --epochs N --python PATH]`: our programs and the
- * peers' in turn, each in a process of its own, and the ratios between them. The peers' Python
- * environment is described in bench/peers/README.md. */
+/** @file `npm run bench [-- --only gpt2|full|minilm|wnut17|banking77|restaurant8k --rounds N --epochs N --seeds 1,2,3
+ * --python PATH]`: our programs and the peers' in turn, each in a process of its own, and the ratios between them. The
+ * peers' Python environment is described in bench/peers/README.md. */
 import { execFile } from "node:child_process";
 import { cpus } from "node:os";
 import { parseArgs, promisify } from "node:util";
@@ -47,15 +47,17 @@ const peer = (name: string, script: string, ...rest: string[]): Program => ({
   command: [python, `bench/peers/${script}`, ...rest],
 });
 
-const steps = ["--steps", options.steps, "--warmup", "2"];
-const benchmarks: Benchmark[] = [
-  {
-    name: "gpt2",
-    unit: "GPT-2 124M, one step of 8 x 120 tokens",
+/** One step of GPT-2 124M. */
+function gpt2Step(name: string, method: "lora" | "full"): Benchmark {
+  const flags = ["--steps", options.steps, "--warmup", "2", "--method", method];
+  const what = method === "lora" ? "LoRA on every linear layer" : "all weights trained";
+  return {
+    name,
+    unit: `GPT-2 124M, ${what}, one step of 8 x 120 tokens`,
     programs: [
-      ours("gpt2-step.ts", ...steps),
-      peer("PyTorch", "gpt2_step.py", "--peer", "torch", ...steps),
-      peer("transformers + PEFT", "gpt2_step.py", "--peer", "peft", ...steps),
+      ours("gpt2-step.ts", ...flags),
+      peer("PyTorch", "gpt2_step.py", "--peer", "torch", ...flags),
+      peer("transformers + PEFT", "gpt2_step.py", "--peer", "peft", ...flags),
     ],
     rounds: Number(options.rounds),
     read: (document) => ({
@@ -63,7 +65,41 @@ const benchmarks: Benchmark[] = [
       peakBytes: document.peak_rss_bytes,
       note: `last loss ${document.losses.at(-1).toFixed(3)}`,
     }),
-  },
+  };
+}
+
+/** A task on real data, for each seed: two epochs with LoRA r = 16 at 1e-3. `quality` reads what was measured after training. */
+function realData(
+  name: string,
+  [our, its]: readonly [string, string],
+  data: readonly string[],
+  quality: (after: any) => string,
+): Benchmark[] {
+  return options.seeds.split(",").map((seed) => {
+    const flags = ["--epochs", "2", "--seed", seed, ...data];
+    return {
+      name,
+      unit: `all-MiniLM-L6-v2 on ${name}, whole run of 2 epochs, seed ${seed}`,
+      programs: [ours(our, ...flags), peer("transformers + PEFT", its, ...flags)],
+      rounds: 1,
+      read: (document) => ({
+        seconds: document.load_and_run_seconds,
+        peakBytes: document.peak_rss_bytes,
+        note: `${document.train_seconds.toFixed(1)} s training, ${quality(document.after)}`,
+      }),
+    };
+  });
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+/** Of the peers, SQuAD's measures are in percent. */
+const share = (value: number): number => (value > 1 ? value / 100 : value);
+/** What bench/peers/restaurant8k_to_squad.py writes. */
+const QUESTIONS = ["--data", "runs/restaurant8k-squad"];
+
+const benchmarks: Benchmark[] = [
+  gpt2Step("gpt2", "lora"),
+  gpt2Step("full", "full"),
   ...options.seeds.split(",").map((seed): Benchmark => {
     const run = ["--epochs", options.epochs, "--seed", seed];
     return {
@@ -81,6 +117,25 @@ const benchmarks: Benchmark[] = [
       }),
     };
   }),
+  ...realData("wnut17", ["ner-wnut17.ts", "ner_wnut17.py"], [], ({ dev, test }) => {
+    const f1 = (split: any): string => percent(split.strictF1 ?? split.strict.f1);
+    return `strict F1 dev ${f1(dev)}, test ${f1(test)}`;
+  }),
+  ...realData(
+    "restaurant8k",
+    ["span-restaurant8k.ts", "span_restaurant8k.py"],
+    QUESTIONS,
+    ({ test }) => {
+      const { exact = test.exactMatch, f1 } = test;
+      return `exact match ${percent(share(exact))}, F1 ${percent(share(f1))}`;
+    },
+  ),
+  ...realData(
+    "banking77",
+    ["intent-banking77.ts", "intent_banking77.py"],
+    [],
+    ({ test }) => `test accuracy ${percent(typeof test === "number" ? test : test.accuracy)}`,
+  ),
 ];
 
 function testAccuracy(document: any): string {

@@ -108,7 +108,7 @@ async function showSpectrum(): Promise<void> {
       const share = energyWithin(values, rank);
       return `${(100 * share).toFixed(0)} % within rank ${rank}`;
     });
-    const largest = [...values.slice(0, 4)].map((value) => value.toFixed(3)).join(", ");
+    const largest = Array.from(values.slice(0, 4), (value) => value.toFixed(3)).join(", ");
     console.log(`   ΔW of ${MATRIX}: singular values ${largest}, …`);
     console.log(`   its energy: ${shares.join(", ")}`);
   }
