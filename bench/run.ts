@@ -94,6 +94,7 @@ function realData(
 const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
 /** Of the peers, SQuAD's measures are in percent. */
 const share = (value: number): number => (value > 1 ? value / 100 : value);
+const strictF1 = (split: any): string => percent(split.strictF1 ?? split.strict.f1);
 /** What bench/peers/restaurant8k_to_squad.py writes. */
 const QUESTIONS = ["--data", "runs/restaurant8k-squad"];
 
@@ -118,8 +119,7 @@ const benchmarks: Benchmark[] = [
     };
   }),
   ...realData("wnut17", ["ner-wnut17.ts", "ner_wnut17.py"], [], ({ dev, test }) => {
-    const f1 = (split: any): string => percent(split.strictF1 ?? split.strict.f1);
-    return `strict F1 dev ${f1(dev)}, test ${f1(test)}`;
+    return `strict F1 dev ${strictF1(dev)}, test ${strictF1(test)}`;
   }),
   ...realData(
     "restaurant8k",
