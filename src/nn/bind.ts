@@ -22,8 +22,10 @@ export async function parameterValues(
   name: string,
   parameter: Parameter,
   seed: number,
+  into?: Float32Array,
 ): Promise<Float32Array> {
-  const values = await parameter.values({ name, shape: parameter.shape, seed });
+  const { shape } = parameter;
+  const values = await parameter.values({ name, shape, seed, ...(into ? { into } : {}) });
   const index = findNonFinite(values);
   if (index === -1) return values;
   throw new LowrankError(

@@ -8,15 +8,23 @@ export interface ValuesContext {
   readonly name: string;
   readonly shape: Shape;
   readonly seed: number;
+  /** Where to put the values, instead of an array of their own. A wish: who cannot gives another array. */
+  readonly into?: Float32Array;
 }
 
 /** Makes the values of a parameter, row-major. */
 export type Values = (context: ValuesContext) => Float32Array | Promise<Float32Array>;
 
+/** The array to fill. Values of another shape, made on the way, do not fit where the result belongs. */
+function target({ shape, into }: ValuesContext): Float32Array {
+  const size = sizeOf(shape);
+  return into?.length === size ? into : new Float32Array(size);
+}
+
 export const constantValues =
   (value: number): Values =>
-  ({ shape }) =>
-    new Float32Array(sizeOf(shape)).fill(value);
+  (context) =>
+    target(context).fill(value);
 
 export const zeros = constantValues(0);
 export const ones = constantValues(1);
@@ -24,17 +32,21 @@ export const ones = constantValues(1);
 /** Normal distribution with mean 0. */
 export const normal =
   (std: number): Values =>
-  ({ name, shape, seed }) => {
-    const random = randomGenerator(seed, name);
-    return Float32Array.from({ length: sizeOf(shape) }, () => std * random.normal());
+  (context) => {
+    const random = randomGenerator(context.seed, context.name);
+    const values = target(context);
+    for (let i = 0; i < values.length; i++) values[i] = std * random.normal();
+    return values;
   };
 
 /** Uniform distribution in [-bound, bound). */
 export const uniform =
   (bound: number): Values =>
-  ({ name, shape, seed }) => {
-    const random = randomGenerator(seed, name);
-    return Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * random.uniform() - 1));
+  (context) => {
+    const random = randomGenerator(context.seed, context.name);
+    const values = target(context);
+    for (let i = 0; i < values.length; i++) values[i] = bound * (2 * random.uniform() - 1);
+    return values;
   };
 
 /** He's uniform initialization with a = √5 over rows of `inputs` values, as torch.nn.Linear and PEFT's
@@ -49,5 +61,5 @@ export const fromArray =
 /** Read from a safetensors file, widened to float32. */
 export const fromFile =
   (info: TensorInfo): Values =>
-  () =>
-    readFloat32(info);
+  (context) =>
+    readFloat32(info, target({ ...context, shape: info.shape }));

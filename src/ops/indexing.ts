@@ -3,7 +3,7 @@ import { LowrankError } from "../errors.ts";
 import { ONNX_DTYPE } from "../graph/dtype.ts";
 import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp, PrimitiveOp } from "../graph/op.ts";
+import type { CompositeOp, OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
 import { add, equal, mul, sub, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
@@ -61,6 +61,18 @@ export function gather(
   return applyOne(gatherOp, [table, index], paddingIdx === undefined ? {} : { paddingIdx });
 }
 
+function scatter(
+  builder: OnnxBuilder,
+  x: string,
+  updates: string,
+  index: string,
+): readonly string[] {
+  // A column first, then int64: the WebGPU provider reshapes int32 only.
+  const [rows] = builder.node("Reshape", [index, builder.constant("int64", [2], [-1, 1])]);
+  const [column] = builder.node("Cast", [rows!], { to: ONNX_DTYPE.int64 });
+  return builder.node("ScatterND", [x, column!, updates], { reduction: "add" });
+}
+
 export interface ScatterAttrs {
   readonly rows: number;
 }
@@ -81,14 +93,11 @@ export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
   vjp: (node, [g]) => [g && gather(g, node.inputs[1]!), undefined],
   lower: (builder, [updates, index], { inputs, outputs }) => {
     const { shape } = outputs[0]!;
-    // A column first, then int64: the WebGPU provider reshapes int32 only.
-    const [rows] = builder.node("Reshape", [index!, builder.constant("int64", [2], [-1, 1])]);
-    const [column] = builder.node("Cast", [rows!], { to: ONNX_DTYPE.int64 });
     const [zeros] = builder.node("Expand", [
       builder.constant(inputs[0]!.dtype, [], [0]),
       builder.shape(shape),
     ]);
-    return builder.node("ScatterND", [zeros!, column!, updates!], { reduction: "add" });
+    return scatter(builder, zeros!, updates!, index!);
   },
   samples: [
     {
@@ -104,6 +113,30 @@ export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
 /** Sum rows into a zero tensor: updates [N, ...], index [N] → [rows, ...]. */
 export function scatterAddRows(updates: Tensor, index: Tensor, rows: number): Tensor {
   return applyOne(scatterAddRowsOp, [updates, index], { rows });
+}
+
+export const addRowsOp: CompositeOp<None> = {
+  kind: "composite",
+  name: "addRows",
+  infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  decompose: ([x, updates, index]) => [add(x!, scatterAddRows(updates!, index!, x!.shape[0]!))],
+  lower: (builder, [x, updates, index]) => scatter(builder, x!, updates!, index!),
+  samples: [
+    {
+      inputs: [
+        { dtype: "float32", shape: [5, 3] },
+        { dtype: "float32", shape: [4, 3] },
+        { dtype: "int32", shape: [4], values: [1, 0, 1, 4] },
+      ],
+      attrs: {},
+    },
+  ],
+};
+
+/** Add rows to those of a tensor: x [V, ...], updates [N, ...], index [N] → [V, ...]. The fusion pass makes it of
+ * x + scatterAddRows(…), which would take another tensor of x's size. */
+export function addRows(x: Tensor, updates: Tensor, index: Tensor): Tensor {
+  return applyOne(addRowsOp, [x, updates, index], {});
 }
 
 export const pickOp: PrimitiveOp<None> = {

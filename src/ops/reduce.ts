@@ -2,7 +2,7 @@
 import { LowrankError } from "../errors.ts";
 import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { PrimitiveOp, Sample } from "../graph/op.ts";
+import type { CompositeOp, PrimitiveOp, Sample } from "../graph/op.ts";
 import { normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.ts";
 import { cast, equal, mul } from "./elementwise.ts";
 import { broadcastTo, reshape } from "./movement.ts";
@@ -84,6 +84,31 @@ function reduce(op: PrimitiveOp<ReduceAttrs>, x: Tensor, options: ReduceOptions)
 export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(sumOp, x, options);
 export const mean = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(meanOp, x, options);
 export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(maxOp, x, options);
+
+export const sumOfSquaresOp: CompositeOp<Record<never, never>> = {
+  kind: "composite",
+  name: "sumOfSquares",
+  infer: () => [{ dtype: "float32", shape: [] }],
+  decompose: ([x]) => [sum(sum(mul(x!, x!), { axes: [-1] }))],
+  lower: (builder, inputs, { inputs: [x] }) => {
+    const last = x!.shape.length - 1;
+    const axis = builder.constant("int64", [1], [last]);
+    const rows = builder.node("ReduceSumSquare", [inputs[0]!, axis], { keepdims: 0 });
+    if (last === 0) return rows;
+    const others = builder.constant("int64", [last], [...Array(last).keys()]);
+    return builder.node("ReduceSum", [rows[0]!, others], { keepdims: 0 });
+  },
+  needs: "ReduceSumSquare",
+  samples: [
+    { inputs: [{ dtype: "float32", shape: [2, 3, 4] }], attrs: {} },
+    { inputs: [{ dtype: "float32", shape: [5] }], attrs: {} },
+  ],
+};
+
+/** Σ x² over all elements: a scalar. Rows first: one sum over millions in float32 would lose digits. */
+export function sumOfSquares(x: Tensor): Tensor {
+  return applyOne(sumOfSquaresOp, [x], {});
+}
 
 /** Sum a tensor over the dimensions that broadcasting had expanded from `shape`. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {

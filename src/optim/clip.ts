@@ -1,11 +1,11 @@
 /** @file Gradient norm and clipping. */
 import type { Tensor } from "../graph/node.ts";
 import { add, div, minimum, mul, sqrt } from "../ops/elementwise.ts";
-import { sum } from "../ops/reduce.ts";
+import { sumOfSquares } from "../ops/reduce.ts";
 
 /** √Σ g² over all gradients: a scalar. */
 export function globalNorm(gradients: readonly Tensor[]): Tensor {
-  const squares = gradients.map((gradient) => sum(mul(gradient, gradient)));
+  const squares = gradients.map(sumOfSquares);
   return sqrt(squares.reduce((total, square) => add(total, square)));
 }
 

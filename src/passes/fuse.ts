@@ -1,6 +1,7 @@
 /**
  * @file Products with something added or scaled become one Gemm: `x·A·s + (x·W + b)` is two nodes
- * instead of five. It serves forward passes, gradients and sums of gradients alike.
+ * instead of five. It serves forward passes, gradients and sums of gradients alike. A sum with scattered rows, an
+ * embedding's gradient, adds them to the other term instead of to zeros.
  *
  * The other fusions (softmax, GELU, layer normalization and their gradients) need no patterns: models
  * are written with those operators (ops/functional.ts), which are lowered as they are instead of being
@@ -10,6 +11,8 @@ import { countUses, rewrite, type Graph } from "../graph/graph.ts";
 import { scalarValue } from "../graph/leaves.ts";
 import { applyOne, type Node, type Tensor } from "../graph/node.ts";
 import { addOp, mulOp } from "../ops/elementwise.ts";
+import { sameShape } from "../graph/shape.ts";
+import { addRows, scatterAddRowsOp } from "../ops/indexing.ts";
 import { gemmAccepts, gemmOp, matmulOp, type GemmAttrs } from "../ops/matmul.ts";
 import { reshape, reshapeOp } from "../ops/movement.ts";
 import { scaleOf } from "./fold.ts";
@@ -20,7 +23,12 @@ export function fuseGemm(graph: Graph): Graph {
     /** The product behind an input that nothing else reads. */
     const product = (index: number): Gemm | undefined =>
       uses.get(original.inputs[index]!) === 1 ? asGemm(node.inputs[index]!) : undefined;
-    const fused = fuseScaledOperand(node) ?? fuseScale(node, product) ?? fuseAdd(node, product);
+    const isReadOnce = (index: number): boolean => uses.get(original.inputs[index]!) === 1;
+    const fused =
+      fuseScaledOperand(node) ??
+      fuseScale(node, product) ??
+      fuseAdd(node, product) ??
+      fuseAddRows(node, isReadOnce);
     return fused && [fused];
   });
 }
@@ -87,6 +95,20 @@ function fuseAdd(node: Node, productOf: ProductOf): Tensor | undefined {
   candidates.sort((x, y) => innerDimension(x.product) - innerDimension(y.product));
   const [best] = candidates;
   return best && gemm(best.product, best.product.attrs.alpha, best.c);
+}
+
+/** x + rows, which are zero but for some */
+function fuseAddRows(node: Node, isReadOnce: (index: number) => boolean): Tensor | undefined {
+  if (node.op !== addOp) return undefined;
+  const index = [0, 1].find(
+    (candidate) =>
+      node.inputs[candidate]!.node.op === scatterAddRowsOp &&
+      isReadOnce(candidate) &&
+      sameShape(node.inputs[1 - candidate]!.shape, node.outputs[0]!.shape),
+  );
+  if (index === undefined) return undefined;
+  const [updates, rows] = node.inputs[index]!.node.inputs as [Tensor, Tensor];
+  return addRows(node.inputs[1 - index]!, updates, rows);
 }
 
 function innerDimension({ a, attrs }: Gemm): number {

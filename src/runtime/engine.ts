@@ -135,6 +135,11 @@ export class Engine {
     return this.#request("get", { name });
   }
 
+  /** Set all elements of stored tensors or views to 0. */
+  async zero(names: readonly string[]): Promise<void> {
+    await this.#request("zero", { names });
+  }
+
   async remove(names: readonly string[]): Promise<void> {
     await this.#request("remove", { names });
   }

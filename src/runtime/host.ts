@@ -100,6 +100,10 @@ export function createHost(): Handlers {
       return toHost(lookUp(name), true);
     },
 
+    zero({ names }) {
+      for (const name of names) (lookUp(name).data as Float32Array).fill(0);
+    },
+
     remove({ names }) {
       for (const name of names) {
         store.delete(name);

@@ -60,6 +60,8 @@ export interface Requests {
   put: { request: { name: string; tensor: HostTensor }; response: void };
   view: { request: { name: string; view: View }; response: void };
   get: { request: { name: string }; response: HostTensor };
+  /** Set all elements of stored tensors or views to 0. */
+  zero: { request: { names: readonly string[] }; response: void };
   remove: { request: { names: readonly string[] }; response: void };
   release: { request: { program: number }; response: void };
   run: {

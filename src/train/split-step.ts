@@ -13,6 +13,7 @@ import type { ParameterRule } from "../lora/lora-plus.ts";
 import { bindParameters } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import { add, mul } from "../ops/elementwise.ts";
+import { scatterAddRowsOp } from "../ops/indexing.ts";
 import type { AdamWOptions } from "../optim/adamw.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
 import { PASSES, type OptimizeOptions } from "../passes/optimize.ts";
@@ -37,13 +38,14 @@ const STATE = ["parameter", "firstMoment", "secondMoment"] as const;
 const GRADIENT_SCALE = "gradient_scale";
 
 /** Where the gradient of a parameter is in the engine's store. */
-const gradientName = (parameter: string): string => `gradient.${parameter}`;
+const GRADIENT = "gradient.";
+const gradientName = (parameter: string): string => GRADIENT + parameter;
 /** The output that is written over an input. */
 const NEXT = "next.";
 const nextName = (input: string): string => NEXT + input;
 
 /** The gradients of a micro-batch: outputs "loss", with `update` "grad_norm", and the next value of each gradient in the
- * store, which it is added to with `accumulated`. */
+ * store. With `accumulated` all are added to what is there, else those that are inputs of the graph, to zeros. */
 export function buildGradients(
   model: Module,
   buckets: readonly Bucket[],
@@ -55,7 +57,10 @@ export function buildGradients(
   const { loss, gradients } = gradientsOf(buckets, lossSum, passes);
   const sums = gradients.map((gradient, i) => {
     const name = gradientName(members[i]!.name);
-    return accumulated ? add(input(name, "float32", gradient.shape), gradient) : gradient;
+    // Rows are added to what is there, instead of to another tensor of the embedding's size.
+    return accumulated || gradient.node.op === scatterAddRowsOp
+      ? add(input(name, "float32", gradient.shape), gradient)
+      : gradient;
   });
   const named = sums.map((sum, i) => [nextName(gradientName(members[i]!.name)), sum] as const);
   const outputs = {
@@ -123,6 +128,10 @@ export class SplitStep implements StepPrograms {
   async run(batch: MicroBatch, kind: StepKind, feeds: StepFeeds): Promise<StepResult> {
     const { engine, options } = this.#context;
     const program = await this.#gradients(batch, kind);
+    if (!kind.accumulated) {
+      const begun = Object.keys(program.model.inputs).filter((name) => name.startsWith(GRADIENT));
+      await engine.zero(begun);
+    }
     const written = Object.keys(program.model.outputs).filter((name) => name.startsWith(NEXT));
     const { outputs } = await engine.run(program, {
       feeds: { ...batch.feeds, ...feeds },

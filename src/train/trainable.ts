@@ -82,7 +82,9 @@ export async function loadBuckets(
   for (const { names, members, length } of buckets) {
     const data = new Float32Array(length);
     for (const { name, parameter, offset } of members) {
-      data.set(await parameterValues(name, parameter, seed), offset);
+      const own = data.subarray(offset, offset + sizeOf(parameter.shape));
+      const values = await parameterValues(name, parameter, seed, own);
+      if (values !== own) own.set(values);
     }
     const shape = [length];
     await engine.put(names.parameter, { dtype: "float32", shape, data });
