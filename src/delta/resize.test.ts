@@ -204,4 +204,9 @@ describe("what cannot be resized", () => {
       `${key}A.weight [4, 16]: expected ${key}B.weight beside it, of the same rank, got none.`,
     );
   });
+
+  it("names what else a directory holds", async () => {
+    const message = `${bert}: expected an adapter, got a whole model. Make an adapter of it with extract`;
+    await expect(resize({ adapter: bert, rank: 1 })).rejects.toThrow(message);
+  });
 });

@@ -26,7 +26,7 @@ import {
 } from "../lora/peft-format.ts";
 import { approximate, type Target } from "./approximate.ts";
 import { carryDescription, carryFiles, CARD_FILE, DESCRIPTION_FILE, writeCard } from "./carry.ts";
-import { requireFinite } from "./changes.ts";
+import { requireFinite, trainedKind } from "./changes.ts";
 import { narrowed } from "./difference.ts";
 import { percent, rankRange, reportOf, shareKept, type MatrixReport } from "./report.ts";
 import { halves, loraFactors } from "./factors.ts";
@@ -82,6 +82,7 @@ async function resizeInto(
   target: Target,
 ): Promise<ResizeReport> {
   const { adapter, output } = options;
+  requireAdapter(adapter);
   const { lora, baseModel } = await readAdapterConfig(adapter);
   requirePlain(adapter, lora);
   const { file, tensors } = await openAdapter(adapter);
@@ -134,6 +135,17 @@ const OWN_FILES: ReadonlySet<string> = new Set([
 ]);
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, own) => total + own, 0);
+
+/** Throws LowrankError("usage") for whatever else training wrote. */
+function requireAdapter(directory: string): void {
+  const kind = trainedKind(directory);
+  if (kind === "adapter") return;
+  throw new LowrankError(
+    "usage",
+    `${directory}: expected an adapter, got a ${kind === "delta" ? "stored change" : "whole model"}. ` +
+      "Make an adapter of it with extract (lowrank extract --from, or extractLora).",
+  );
+}
 
 function requirePlain(adapter: string, { useDora, initLoraWeights }: LoraConfig): void {
   const kind = useDora

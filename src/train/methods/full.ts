@@ -161,7 +161,8 @@ function parametersIn({ model }: PretrainedModel, patterns: ModulePatterns): str
   const names = [...model.namedParameters().keys()];
   const found = names.filter((name) => modules.some((path) => name.startsWith(`${path}.`)));
   if (found.length > 0) return found;
-  const known = new Set(paths.map((path) => path.replace(/^.*\./, "")));
+  const last = paths.map((path) => path.replace(/^.*\./, ""));
+  const known = new Set(last.filter((name) => !/^\d+$/.test(name)));
   throw new LowrankError(
     "config",
     `trainModules: ${patterns.text} matches no module with weights. The model has: ${[...known].join(", ")}.`,
