@@ -1,6 +1,6 @@
 /** @file AdamW as graph nodes: compiled into the training step.
- * Source: "Decoupled Weight Decay Regularization", https://arxiv.org/abs/1711.05101; the order of
- * operations is PyTorch's torch.optim.AdamW. */
+ * Source: "Decoupled Weight Decay Regularization", https://arxiv.org/abs/1711.05101; equal to PyTorch's
+ * torch.optim.AdamW up to rounding. */
 import type { Tensor } from "../graph/node.ts";
 import { add, div, mul, sqrt, sub } from "../ops/elementwise.ts";
 
@@ -20,6 +20,8 @@ export interface AdamWScalars {
   readonly learningRate: Tensor;
   /** 1 - β₁ᵗ and 1 - β₂ᵗ, t counted from 1. */
   readonly biasCorrections: readonly [Tensor, Tensor];
+  /** Factor of the gradient, of clipping. Default 1. */
+  readonly gradientScale?: Tensor | undefined;
 }
 
 export interface AdamWState {
@@ -30,21 +32,27 @@ export interface AdamWState {
 }
 
 /**
- * One update, elementwise over tensors of any one shape:
+ * One update, elementwise over tensors of any one shape, g the scaled gradient:
  * m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g²,
  * p ← p·(1 - lr·λ) - lr·(m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + eps).
+ *
+ * Each operation is a pass over the parameters, so that factors are brought together among the scalars:
+ * (1-β₂)g² is the square of √(1-β₂)·g, and with c = √(1-β₂ᵗ) the last term is lr·c / (1-β₁ᵗ) · m / (√v + c·eps).
  */
 export function adamw(
   state: AdamWState,
   gradient: Tensor,
-  { learningRate, biasCorrections }: AdamWScalars,
+  { learningRate, biasCorrections, gradientScale }: AdamWScalars,
   { betas: [beta1, beta2], eps, weightDecay }: AdamWOptions,
 ): AdamWState {
-  const firstMoment = add(mul(state.firstMoment, beta1), mul(gradient, 1 - beta1));
-  const secondMoment = add(mul(state.secondMoment, beta2), mul(mul(gradient, gradient), 1 - beta2));
-  const rootOfCorrection = sqrt(biasCorrections[1]);
-  const denominator = add(div(sqrt(secondMoment), rootOfCorrection), eps);
-  const rate = div(learningRate, biasCorrections[0]);
+  const scaled = (factor: number): Tensor =>
+    mul(gradient, gradientScale ? mul(gradientScale, factor) : factor);
+  const firstMoment = add(mul(state.firstMoment, beta1), scaled(1 - beta1));
+  const root = scaled(Math.sqrt(1 - beta2));
+  const secondMoment = add(mul(state.secondMoment, beta2), mul(root, root));
+  const correction = sqrt(biasCorrections[1]);
+  const denominator = add(sqrt(secondMoment), mul(correction, eps));
+  const rate = div(mul(learningRate, correction), biasCorrections[0]);
   const decayed =
     weightDecay === 0
       ? state.parameter

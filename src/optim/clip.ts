@@ -1,6 +1,6 @@
 /** @file Gradient norm and clipping. */
 import type { Tensor } from "../graph/node.ts";
-import { add, div, minimum, mul, sqrt } from "../ops/elementwise.ts";
+import { add, div, minimum, sqrt } from "../ops/elementwise.ts";
 import { sumOfSquares } from "../ops/reduce.ts";
 
 /** √Σ g² over all gradients: a scalar. */
@@ -9,15 +9,9 @@ export function globalNorm(gradients: readonly Tensor[]): Tensor {
   return sqrt(squares.reduce((total, square) => add(total, square)));
 }
 
-/** Scale all gradients by maxNorm / (norm + 1e-6) where that is below 1, as PyTorch's
- * clip_grad_norm_ does. */
-export function clipByGlobalNorm(
-  gradients: readonly Tensor[],
-  norm: Tensor,
-  maxNorm: number,
-): Tensor[] {
-  const factor = minimum(div(maxNorm, add(norm, 1e-6)), 1);
-  return gradients.map((gradient) => mul(gradient, factor));
+/** The factor of all gradients: maxNorm / (norm + 1e-6) where that is below 1, as PyTorch's clip_grad_norm_ has it. */
+export function clippingFactor(norm: Tensor, maxNorm: number): Tensor {
+  return minimum(div(maxNorm, add(norm, 1e-6)), 1);
 }
 
 /** The same factor of a norm that is known, in float32. */

@@ -12,7 +12,7 @@ import type { Tensor } from "../graph/node.ts";
 import type { ParameterRule } from "../lora/lora-plus.ts";
 import { bindParameters } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
-import { add, mul } from "../ops/elementwise.ts";
+import { add } from "../ops/elementwise.ts";
 import { scatterAddRowsOp } from "../ops/indexing.ts";
 import type { AdamWOptions } from "../optim/adamw.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
@@ -75,13 +75,12 @@ export function buildGradients(
  * and its factor "gradient_scale" []. */
 export function buildUpdate(length: number, rule: ParameterRule, options: AdamWOptions): Graph {
   const vector = (name: string): Tensor => input(name, "float32", [length]);
-  const gradient = mul(vector("gradient"), scalarInput(GRADIENT_SCALE));
   const state = {
     parameter: vector("parameter"),
     firstMoment: vector("firstMoment"),
     secondMoment: vector("secondMoment"),
   };
-  const next = updated(state, gradient, rule, options);
+  const next = updated(state, vector("gradient"), scalarInput(GRADIENT_SCALE), rule, options);
   return { outputs: Object.fromEntries(STATE.map((key) => [nextName(key), next[key]])) };
 }
 

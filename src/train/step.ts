@@ -14,7 +14,7 @@ import { bindParameters } from "../nn/bind.ts";
 import type { Module } from "../nn/module.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { adamw, type AdamWOptions, type AdamWScalars, type AdamWState } from "../optim/adamw.ts";
-import { clipByGlobalNorm, globalNorm } from "../optim/clip.ts";
+import { clippingFactor, globalNorm } from "../optim/clip.ts";
 import { deadRows } from "../passes/dead-rows.ts";
 import type { OptimizeOptions } from "../passes/optimize.ts";
 import { PASSES, type PassName } from "../passes/optimize.ts";
@@ -78,17 +78,15 @@ export function buildStep(
   if (kind.update) {
     const norm = globalNorm(vectors);
     outputs["grad_norm"] = norm;
-    const clipped =
-      options.maxGradNorm === undefined
-        ? vectors
-        : clipByGlobalNorm(vectors, norm, options.maxGradNorm);
+    const scale =
+      options.maxGradNorm === undefined ? undefined : clippingFactor(norm, options.maxGradNorm);
     for (const [index, { names, length, rate, decays }] of buckets.entries()) {
       const state = {
         parameter: input(names.parameter, "float32", [length]),
         firstMoment: input(names.firstMoment, "float32", [length]),
         secondMoment: input(names.secondMoment, "float32", [length]),
       };
-      const next = updated(state, clipped[index]!, { rate, decays }, options);
+      const next = updated(state, vectors[index]!, scale, { rate, decays }, options);
       for (const key of ["parameter", "firstMoment", "secondMoment"] as const) {
         update(names[key], next[key]);
       }
@@ -121,13 +119,14 @@ export function scalarInput(name: string): Tensor {
 export function updated(
   state: AdamWState,
   gradient: Tensor,
+  gradientScale: Tensor | undefined,
   { rate, decays }: ParameterRule,
   options: AdamWOptions,
 ): AdamWState {
   const scalars = optimizerScalars();
   const learningRate = rate === 1 ? scalars.learningRate : mul(scalars.learningRate, rate);
   const own = decays ? options : { ...options, weightDecay: 0 };
-  return adamw(state, gradient, { ...scalars, learningRate }, own);
+  return adamw(state, gradient, { ...scalars, learningRate, gradientScale }, own);
 }
 
 function optimizerScalars(): AdamWScalars {
