@@ -1,5 +1,5 @@
 /** @file The memory that a training run will take, estimated before it starts, and the refusal of one that cannot fit. */
-import { freemem } from "node:os";
+import { freemem, totalmem } from "node:os";
 import { LowrankError } from "../errors.ts";
 import { peakMemory } from "../graph/peak-memory.ts";
 import type { Model } from "../models/family.ts";
@@ -52,8 +52,12 @@ export function estimateMemory(
   return { ...parts, total };
 }
 
-/** Memory that this process could still take. */
+/** What macOS has of its memory for a program, roughly: it calls free only what nothing was ever cached in. */
+const DARWIN_SHARE = 0.75;
+
+/** Memory that this process could still take, the limits of a container considered. */
 export function availableMemory(): number {
+  if (process.platform === "darwin") return DARWIN_SHARE * totalmem();
   return process.availableMemory?.() ?? freemem();
 }
 
