@@ -46,12 +46,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "evaluate",
-    summary: "measure an adapter on labelled data",
+    summary: "measure what was trained on labelled data",
     load: async () => (await import("./commands/evaluate.ts")).evaluate,
   },
   {
     name: "predict",
-    summary: "predict with an adapter",
+    summary: "predict with what was trained",
     load: async () => (await import("./commands/predict.ts")).predict,
   },
   {

@@ -85,13 +85,18 @@ const methodOptions = {
 /** All options; keys are the command line's flags in camelCase. */
 export const trainOptionsSchema = z.strictObject({
   model: z.string().min(1).describe("Directory of the base model"),
-  data: z.string().min(1).describe("Training data: CSV, TSV, JSON, JSON lines or Parquet file"),
+  data: z
+    .string()
+    .min(1)
+    .describe(
+      "Training data: CSV, TSV, JSON, JSON lines or Parquet file; CoNLL, SQuAD or plain text for their tasks",
+    ),
   validationData: z
     .string()
     .min(1)
     .optional()
     .describe("Validation data; default: a part of the training data is held out"),
-  output: z.string().min(1).optional().describe("Directory to write the adapter to"),
+  output: z.string().min(1).optional().describe("Directory to write what is trained to"),
   overwrite: z.boolean().default(false).describe("Replace an output directory that exists"),
   task: z
     .string()

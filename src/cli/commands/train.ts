@@ -18,7 +18,7 @@ import { alignRows, formatBytes, note, print, printJson } from "../terminal.ts";
 
 const trainFlagsSchema = z.strictObject({
   ...trainOptionsSchema.shape,
-  output: z.string().min(1).describe("Directory to write the adapter to"),
+  output: z.string().min(1).describe("Directory to write what is trained to"),
   config: z
     .string()
     .optional()
@@ -43,8 +43,9 @@ const words = (text: string): string[] => text.split(/\s+/);
 
 export const train = defineCommand({
   description:
-    "Fine-tune a model on labelled texts with LoRA. The base model stays as it is; what is trained is written to " +
-    "a small adapter directory in the format of PEFT.",
+    "Fine-tune a model on your data. With LoRA the base model stays as it is, and what is trained is written to a small " +
+    "adapter directory in the format of PEFT; with --method full the model's own weights are trained, and written as a " +
+    "model or as their change.",
   schema: trainFlagsSchema,
   flags: { r: "-r, --rank", output: "-o, --output", config: "-c, --config" },
   placeholders: {
@@ -66,6 +67,7 @@ export const train = defineCommand({
     alphaPattern: "name=alpha",
     initLoraWeights: "kind",
     problemType: "kind",
+    trainModules: "names",
   },
   aliases: {
     lr: "learningRate",
@@ -88,6 +90,7 @@ export const train = defineCommand({
     ),
     Task: Object.keys(taskSettings),
     Columns: Object.keys(columnOptions),
+    Method: words("method trainModules trainLastLayers save saveDtype"),
     Training: words(`epochs steps batchSize gradientAccumulation learningRate loraPlusLrRatio
       loraPlusLrEmbedding schedule warmupSteps warmupRatio weightDecay maxGradNorm evalEvery bestMetric earlyStopping dropout seed`),
     Adapter: Object.keys(loraConfigSchema.shape),
@@ -101,6 +104,7 @@ export const train = defineCommand({
   examples: [
     "lowrank train --model path/to/model --data reviews.csv --output reviews-adapter",
     "lowrank train --config run.yaml --learning-rate 2e-4",
+    "lowrank train --model path/to/model --data reviews.csv --output reviews-change --method full --save delta",
     "lowrank train --model path/to/model --data train.jsonl --validation-data test.jsonl \\\n" +
       "  --text-column body --label-column category --rank 8 --target-modules query,value --output adapter",
   ],
