@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
+import { requireFiniteResult } from "../io/finite.ts";
 import {
-  findNonFinite,
   readFloat32,
   readHeader,
   readTensor,
@@ -79,7 +79,7 @@ export async function writeDelta(
   const added: string[] = [];
   let changes = false;
   for await (const { name, shape, base, changed } of tensors) {
-    checkFinite(name, changed);
+    requireFiniteResult(name, changed);
     const before = base ?? new Float32Array(changed.length);
     const { delta, exactIndex, exactValue } = difference(before, changed, dtype);
     const isZero = exactIndex.length === 0 && delta.every((value) => value === 0);
@@ -109,15 +109,6 @@ export async function writeDelta(
   await writeSafetensors(join(directory, DELTA_WEIGHTS_FILE), stored, { format: "pt" });
   const text = `${JSON.stringify(config, null, 2)}\n`;
   await writeFileAtomic(join(directory, DELTA_CONFIG_FILE), text);
-}
-
-function checkFinite(name: string, values: Float32Array): void {
-  const index = findNonFinite(values);
-  if (index === -1) return;
-  throw new LowrankError(
-    "training",
-    `${name}: expected finite numbers to save, got ${values[index]} at element ${index}. Train again with a lower learning rate.`,
-  );
 }
 
 /** SHA-256 of float32 values, in hexadecimal. */

@@ -81,6 +81,12 @@ export function headOutputs(tensors: ReadonlyMap<string, TensorInfo>): number | 
   return head?.[1].shape[0];
 }
 
+/** The number of labels by the head that is stored, as config.json has it; nothing where none is. */
+export function headConfig(tensors: ReadonlyMap<string, TensorInfo>): Record<string, unknown> {
+  const outputs = headOutputs(tensors);
+  return outputs === undefined ? {} : { num_labels: outputs };
+}
+
 /**
  * Point the parameters of a model, to which the adapter's configuration has been applied, at the
  * adapter's tensors. Throws one LowrankError("checkpoint") with all missing and unexpected keys.

@@ -2,11 +2,10 @@
  * only their names and shapes. */
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import type { TensorInfo } from "../../io/safetensors.ts";
 import { applyLora, modulesToSave } from "../../lora/apply.ts";
 import { rankAndScale, type LoraConfig } from "../../lora/config.ts";
 import type { LoraLayer } from "../../lora/layers.ts";
-import { headOutputs, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
+import { headConfig, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
 import { AutoModel } from "../../models/auto.ts";
 import { countParameters, type Module } from "../../nn/module.ts";
 import { trainedKind } from "../../delta/source.ts";
@@ -132,12 +131,6 @@ async function inspectAdapter(directory: string, asked: string | undefined): Pro
       config: lora,
     },
   };
-}
-
-/** The number of labels of an adapter from elsewhere, by its head. */
-function headConfig(tensors: ReadonlyMap<string, TensorInfo>): Record<string, unknown> {
-  const outputs = headOutputs(tensors);
-  return outputs === undefined ? {} : { num_labels: outputs };
 }
 
 function description(manifest: Manifest | undefined): Partial<AdapterInfo["adapter"]> {

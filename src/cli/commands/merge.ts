@@ -3,7 +3,7 @@ import { z } from "zod";
 import { createOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
 import type { LoraConfig } from "../../lora/config.ts";
-import { headOutputs, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
+import { headConfig, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
 import {
   baseTensors,
   MERGE_DTYPES,
@@ -124,7 +124,7 @@ async function opened(directory: string, asked: string | undefined): Promise<Ope
   noteWarnings(found);
   const { config: adapter, manifest, baseModel } = found;
   const { lora } = adapter;
-  const config = manifest?.modelConfig ?? (await headConfig(directory, lora));
+  const config = manifest?.modelConfig ?? (await labelsOf(directory, lora));
   const base = await AutoModel.fromPretrained(baseModel, {
     task: lora.taskType ?? (await taskOfModel(baseModel)),
     config,
@@ -142,13 +142,12 @@ function bytesOf(size: string): number {
 }
 
 /** The number of labels of an adapter from elsewhere, by its head. */
-async function headConfig(
+async function labelsOf(
   directory: string,
   { taskType }: LoraConfig,
 ): Promise<Record<string, unknown>> {
   if (taskType !== "SEQ_CLS" && taskType !== "TOKEN_CLS") return {};
-  const outputs = headOutputs((await openAdapter(directory)).tensors);
-  return outputs === undefined ? {} : { num_labels: outputs };
+  return headConfig((await openAdapter(directory)).tensors);
 }
 
 function report(output: string, base: string, saved: SavedModel): string {

@@ -7,6 +7,7 @@ import { writeDelta, type ChangedTensor, type DeltaDtype } from "../../delta/for
 import type { ParameterRule } from "../../lora/lora-plus.ts";
 import { baseTensors, saveMergedModel } from "../../lora/save-merged.ts";
 import { ModulePatterns } from "../../lora/targets.ts";
+import { requireFiniteResult } from "../../io/finite.ts";
 import type { PretrainedModel } from "../../models/auto.ts";
 import { parameterValues } from "../../nn/bind.ts";
 import { LayerNorm } from "../../nn/layers.ts";
@@ -15,7 +16,6 @@ import type { Parameter } from "../../nn/parameter.ts";
 import { countParameters } from "../../nn/module.ts";
 import type { Task } from "../../tasks/task.ts";
 import type { TrainOptions } from "../options.ts";
-import { requireFinite } from "./finite.ts";
 import type { Method, ReadValues } from "./method.ts";
 
 /** A file of weights is at most this large, as in transformers. */
@@ -81,7 +81,7 @@ function readerOf(model: Module, values: ReadValues) {
   return async (parameter: Parameter): Promise<Float32Array> => {
     const name = names.get(parameter)!;
     if (!parameter.requiresGrad) return parameterValues(name, parameter, 0);
-    return requireFinite(name, await values(name));
+    return requireFiniteResult(name, await values(name));
   };
 }
 
@@ -101,7 +101,7 @@ async function saveDelta(
   async function* changes(): AsyncGenerator<ChangedTensor> {
     for (const [name, parameter] of base.model.namedParameters()) {
       if (!parameter.requiresGrad) continue;
-      const changed = requireFinite(name, await values(name));
+      const changed = await values(name);
       const isNew = base.newParameters.includes(name);
       const before = isNew ? undefined : await parameterValues(name, parameter, 0);
       yield { name, shape: parameter.shape, base: before, changed };

@@ -1,6 +1,7 @@
 /** @file Training a LoRA adapter: the base stays as it is, and the adapter is stored in PEFT's format. */
 import { resolve } from "node:path";
 import { sizeOf } from "../../graph/shape.ts";
+import { requireFiniteResult } from "../../io/finite.ts";
 import { applyLora, checkRanks } from "../../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../../lora/config.ts";
 import { loraPlusRules } from "../../lora/lora-plus.ts";
@@ -12,7 +13,6 @@ import type { Task } from "../../tasks/task.ts";
 import { isNamedIn } from "../base.ts";
 import { MANIFEST_FILE } from "../manifest.ts";
 import type { TrainOptions } from "../options.ts";
-import { requireFinite } from "./finite.ts";
 import type { Method } from "./method.ts";
 
 /** Put adapters into a model. Throws LowrankError("config"). */
@@ -34,7 +34,7 @@ export function loraMethod(options: TrainOptions, base: PretrainedModel, task: T
       saveAdapter(directory, base.model, {
         lora,
         baseModel: resolve(options.model),
-        values: async (path) => requireFinite(path, await values(path)),
+        values: async (path) => requireFiniteResult(path, await values(path)),
       }),
   };
 }

@@ -1,9 +1,9 @@
-/** @file Nothing that is no number is stored. */
-import { LowrankError } from "../../errors.ts";
-import { findNonFinite } from "../../io/float16.ts";
+/** @file What training made is stored only where all of it are numbers. */
+import { LowrankError } from "../errors.ts";
+import { findNonFinite } from "./float16.ts";
 
 /** The values, if all are finite. Throws LowrankError("training"). */
-export function requireFinite(name: string, values: Float32Array): Float32Array {
+export function requireFiniteResult(name: string, values: Float32Array): Float32Array {
   const index = findNonFinite(values);
   if (index === -1) return values;
   throw new LowrankError(
