@@ -21,14 +21,16 @@ export interface TrainedOptions {
   readonly task?: TaskType;
   /** Which tensors change; default all. The head, which the base lacks, always does. */
   readonly changes?: (name: string) => boolean;
+  /** Keys that replace those of the base's config.json. */
+  readonly config?: Readonly<Record<string, unknown>>;
   /** Changes values in place after they were changed at random. */
   readonly adjust?: (name: string, values: Float32Array) => void;
 }
 
 /** Every tensor of a base model before and after "training": random numbers of standard deviation 0.01 are added. */
 export async function trainedTensors(base: string, options: TrainedOptions = {}): Promise<Tensors> {
-  const { task = "SEQ_CLS", changes = () => true, adjust = () => {} } = options;
-  const { model, newParameters } = await AutoModel.fromPretrained(base, { task });
+  const { task = "SEQ_CLS", changes = () => true, adjust = () => {}, config = {} } = options;
+  const { model, newParameters } = await AutoModel.fromPretrained(base, { task, config });
   const tensors: Tensors = new Map();
   for (const [name, { shape, values }] of model.namedParameters()) {
     const isNew = newParameters.includes(name);

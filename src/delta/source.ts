@@ -18,7 +18,7 @@ import { isLoraLayer, type LoraLayer } from "../lora/layers.ts";
 import { mergedTensors, mergedValues, type MergedTensor } from "../lora/merged-tensors.ts";
 import {
   ADAPTER_CONFIG_FILE,
-  headOutputs,
+  headConfig,
   KEY_PREFIX,
   loadAdapterWeights,
   openAdapter,
@@ -98,17 +98,12 @@ const loadBase = (
   config: Readonly<Record<string, unknown>>,
 ): Promise<PretrainedModel> => AutoModel.fromPretrained(directory, { task, config, newHead: true });
 
-/** The number of labels by a head's size: names that the base's configuration has for others do not count. */
-function labelCount(outputs: number | undefined): Readonly<Record<string, unknown>> {
-  return outputs === undefined ? {} : { id2label: undefined, num_labels: outputs };
-}
-
 async function openDelta(directory: string, baseDirectory: string): Promise<Opened> {
   const delta = await readDelta(directory);
   const { task_type: named, new_tensors: added } = delta.config;
   const taskType = named as TaskType | null;
   const keys = [...delta.header.tensors].map(([name, info]) => [`.${name}`, info] as const);
-  const config = labelCount(headOutputs(new Map(keys)));
+  const config = headConfig(new Map(keys));
   const load = async () =>
     loadBase(baseDirectory, taskType ?? (await taskOfModel(baseDirectory)), config);
   const [base, changed] = [await load(), await load()];
@@ -202,7 +197,7 @@ async function openPeft(directory: string, baseDirectory: string): Promise<Opene
   const { lora } = await readAdapterConfig(directory);
   const { tensors: stored } = await openAdapter(directory);
   const task = lora.taskType ?? (await taskOfModel(baseDirectory));
-  const config = task === "CAUSAL_LM" ? {} : labelCount(headOutputs(stored));
+  const config = task === "CAUSAL_LM" ? {} : headConfig(stored);
   const [base, adapted] = [
     await loadBase(baseDirectory, task, config),
     await loadBase(baseDirectory, task, config),

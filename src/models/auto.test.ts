@@ -73,6 +73,18 @@ it("names a head of another size, and replaces it on request", async () => {
   expect(same.newParameters).toEqual([]);
 });
 
+it("clears names of labels where their number is another, as transformers does", async () => {
+  const id2label = { 0: "a", 1: "b", 2: "c" };
+  const directory = await writeModel(
+    { ...BERT, id2label, label2id: { a: 0, b: 1, c: 2 } },
+    "named",
+  );
+  const read = async (num_labels: number) =>
+    (await AutoModel.fromPretrained(directory, { config: { num_labels }, newHead: true })).config;
+  expect(await read(3)).toMatchObject({ id2label });
+  expect(await read(5)).toMatchObject({ id2label: undefined, label2id: undefined, num_labels: 5 });
+});
+
 it("does not take a checkpoint of another model for one with another head", async () => {
   const directory = await writeModel({ ...BERT, num_labels: 3 }, "wide");
   const config = { num_labels: 5, hidden_size: 12 };

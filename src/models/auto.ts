@@ -122,15 +122,19 @@ export const AutoModel = {
   },
 };
 
-/** The stored configuration with what replaces parts of it. */
+/** The stored configuration with what replaces parts of it. As in transformers, a number of labels clears stored names of others. */
 function configFor(
   stored: Readonly<Record<string, unknown>>,
-  { config, dropout }: FromPretrainedOptions,
+  { config = {}, dropout }: FromPretrainedOptions,
   where: string,
 ): Record<string, unknown> {
-  if (dropout === undefined) return { ...stored, ...config };
-  const dropouts = familyOf(stored, where).dropoutKeys.map((key) => [key, dropout] as const);
-  return { ...stored, ...config, ...Object.fromEntries(dropouts) };
+  const { id2label } = stored;
+  const count = config["num_labels"];
+  const isForOthers = count !== undefined && Object.keys(id2label ?? {}).length !== count;
+  const names = isForOthers ? { id2label: undefined, label2id: undefined } : {};
+  const dropoutKeys = dropout === undefined ? [] : familyOf(stored, where).dropoutKeys;
+  const dropouts = Object.fromEntries(dropoutKeys.map((key) => [key, dropout]));
+  return { ...stored, ...names, ...config, ...dropouts };
 }
 
 /** Point a model's parameters at a checkpoint; also tells those of `heads` and of optional parts that it lacks. */

@@ -24,6 +24,7 @@ import { normal } from "../../src/nn/init.ts";
 import { Engine } from "../../src/runtime/engine.ts";
 import { evaluateModule, int32, largestDifference } from "../run-graph.ts";
 import { writeTinyModel, type TinyModelOptions } from "../tiny-model.ts";
+import { trainedTensors, writeTrainedModel } from "../tiny-trained.ts";
 
 /** Float32 roundings of logits of order 1 to 10 in another order of operations. */
 const ROUNDING = 2e-5;
@@ -171,6 +172,30 @@ describe("the merged model computes what the adapter computes", () => {
       label2id: { LABEL_0: 0, LABEL_1: 1, LABEL_2: 2 },
     });
     expect(config).not.toHaveProperty("num_labels");
+  });
+
+  test("an adapter from elsewhere decides the number of labels, whatever names and head the base has", async () => {
+    const { base, adapter, output, task, expected } = await fixture(...VARIANTS["a classifier"]!);
+    const id2label = { 0: "a", 1: "b", 2: "c", 3: "d", 4: "e" };
+    const five = join(base, "..", "five");
+    const tensors = await trainedTensors(base, { changes: () => false, config: { id2label } });
+    writeFileSync(
+      join(base, "config.json"),
+      JSON.stringify({ ...json(base, "config.json"), id2label }),
+    );
+    await writeTrainedModel(five, base, tensors);
+    for (const model of [base, five]) {
+      const flags = ["--adapter", adapter, "--model", model];
+      expect(await lowrank("inspect", ...flags)).toMatchObject({ code: 0, stderr: "" });
+      const merging = await lowrank("merge", ...flags, "--output", output, "--overwrite");
+      expect(merging).toMatchObject({ code: 0, stderr: "" });
+      expect(json(output, "config.json")["id2label"]).toEqual({
+        0: "LABEL_0",
+        1: "LABEL_1",
+        2: "LABEL_2",
+      });
+      expect(largestDifference(await mergedLogits(output, task), expected!)).toBeLessThan(ROUNDING);
+    }
   });
 });
 

@@ -110,6 +110,7 @@ async function inspectAdapter(directory: string, asked: string | undefined): Pro
   const pretrained = await AutoModel.fromPretrained(base, {
     ...(lora.taskType === null ? {} : { task: lora.taskType }),
     config: manifest?.modelConfig ?? headConfig(tensors),
+    newHead: true,
   });
   const { model, family } = pretrained;
   const before = await describeModel(pretrained);

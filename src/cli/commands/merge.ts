@@ -128,6 +128,7 @@ async function opened(directory: string, asked: string | undefined): Promise<Ope
   const base = await AutoModel.fromPretrained(baseModel, {
     task: lora.taskType ?? (await taskOfModel(baseModel)),
     config,
+    newHead: true,
   });
   const apply = async (): Promise<void> => {
     applyLora(base.model, lora, base.family);
