@@ -108,6 +108,7 @@ export function lower(
     external: weights,
     inputs,
     outputs,
+    unreadable: provider.sparesCopies,
   });
   return { bytes, inputs, outputs, weights };
 }

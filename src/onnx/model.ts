@@ -11,6 +11,14 @@ import { ProtoWriter } from "./protobuf.ts";
 export const OPSET = 20;
 const IR_VERSION = 9;
 
+/**
+ * An output that no one can read: an empty sequence. onnxruntime-node copies every output of a run into a new array, those
+ * too that a buffer was given for, and the copy (fresh pages each time) takes longer than AdamW. It begins when all buffers
+ * are filled, with the first output; at one that is no tensor it stops with an error. Whoever has given buffers for all
+ * outputs asks for this one too, and has nothing to lose by the error (runtime/host.ts).
+ */
+export const UNREADABLE = "$unreadable";
+
 export interface OnnxNode {
   readonly opType: string;
   readonly domain: string;
@@ -31,6 +39,8 @@ export interface OnnxGraph {
   readonly external: Readonly<Record<string, TensorType>>;
   readonly inputs: Readonly<Record<string, TensorType>>;
   readonly outputs: Readonly<Record<string, TensorType>>;
+  /** Begin the outputs with UNREADABLE. Default false. */
+  readonly unreadable?: boolean;
 }
 
 export function encodeModel(graph: OnnxGraph): Uint8Array {
@@ -48,6 +58,7 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
 function encodeGraph(graph: OnnxGraph): ProtoWriter {
   const writer = new ProtoWriter();
   for (const node of graph.nodes) writer.message(1, encodeNode(node));
+  if (graph.unreadable) writer.message(1, encodeNode(EMPTY_SEQUENCE));
   writer.string(2, "lowrank");
   for (const tensor of graph.initializers) writer.message(5, encodeTensor(tensor));
   for (const [name, type] of Object.entries(graph.external)) {
@@ -56,11 +67,20 @@ function encodeGraph(graph: OnnxGraph): ProtoWriter {
   for (const [name, type] of Object.entries(graph.inputs)) {
     writer.message(11, encodeValueInfo(name, type));
   }
+  if (graph.unreadable) writer.message(12, encodeSequenceInfo(UNREADABLE));
   for (const [name, type] of Object.entries(graph.outputs)) {
     writer.message(12, encodeValueInfo(name, type));
   }
   return writer;
 }
+
+const EMPTY_SEQUENCE: OnnxNode = {
+  opType: "SequenceEmpty",
+  domain: "",
+  inputs: [],
+  outputs: [UNREADABLE],
+  attributes: {},
+};
 
 function encodeNode(node: OnnxNode): ProtoWriter {
   const writer = new ProtoWriter();
@@ -110,6 +130,13 @@ function encodeExternalTensor(name: string, { dtype, shape }: TensorType): Proto
 function encodeValueInfo(name: string, { dtype, shape }: TensorType): ProtoWriter {
   const tensorType = new ProtoWriter().varint(1, ONNX_DTYPE[dtype]).message(2, encodeShape(shape));
   return new ProtoWriter().string(1, name).message(2, new ProtoWriter().message(1, tensorType));
+}
+
+/** A sequence of float tensors of any shape. */
+function encodeSequenceInfo(name: string): ProtoWriter {
+  const tensor = new ProtoWriter().message(1, new ProtoWriter().varint(1, ONNX_DTYPE.float32));
+  const sequence = new ProtoWriter().message(4, new ProtoWriter().message(1, tensor));
+  return new ProtoWriter().string(1, name).message(2, sequence);
 }
 
 function encodeShape(shape: Shape): ProtoWriter {

@@ -21,6 +21,8 @@ export interface Provider {
   /** Whether products with few rows gain from weights that are part of the model: ONNX Runtime then
    * packs them once, in a copy of its own, instead of in every run. */
   readonly packsWeights: boolean;
+  /** Whether models get an output that spares copies of the others (onnx/model.ts, UNREADABLE). */
+  readonly sparesCopies: boolean;
 }
 
 const FLOAT = ["float32"] as const;
@@ -92,6 +94,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
     cachesRows: true,
     dynamicLengths: true,
     packsWeights: true,
+    sparesCopies: true,
   },
   webgpu: {
     name: "webgpu",
@@ -99,6 +102,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
     cachesRows: false,
     dynamicLengths: false,
     packsWeights: false,
+    sparesCopies: false,
   },
   cuda: {
     name: "cuda",
@@ -106,6 +110,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
     cachesRows: false,
     dynamicLengths: false,
     packsWeights: false,
+    sparesCopies: false,
   },
 };
 

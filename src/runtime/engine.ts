@@ -98,6 +98,7 @@ export class Engine {
     const { program } = await this.#request("compile", {
       bytes: model.bytes,
       inputs,
+      outputs: model.outputs,
       weights: Object.keys(model.weights),
     });
     return { id: program, model: { inputs: model.inputs, outputs: model.outputs } };

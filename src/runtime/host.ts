@@ -6,7 +6,10 @@
  */
 import * as ort from "onnxruntime-node";
 import { BYTES, zeros, type DType, type TypedArray } from "../graph/dtype.ts";
+import { isDynamic } from "../graph/dynamic.ts";
+import type { TensorType } from "../graph/node.ts";
 import { sizeOf, type Shape } from "../graph/shape.ts";
+import { UNREADABLE } from "../onnx/model.ts";
 import { resolveDevice } from "./device.ts";
 import { installation } from "./installation.ts";
 import type {
@@ -22,6 +25,7 @@ import type {
 interface Program {
   readonly session: ort.InferenceSession;
   readonly inputs: readonly string[];
+  readonly outputs: Readonly<Record<string, TensorType>>;
 }
 
 /** A stored tensor. `spare` receives the next value, then the two change places: an update allocates
@@ -73,10 +77,10 @@ export function createHost(): Handlers {
       return { version: ort.env.versions.node ?? ort.env.versions.common, device };
     },
 
-    async compile({ bytes, inputs, weights }) {
+    async compile({ bytes, inputs, outputs, weights }) {
       const files = weights.map((path) => ({ path, data: bytesOf(lookUp(path)) }));
       const session = await createSession(bytes, options, files);
-      programs.set(nextProgram, { session, inputs });
+      programs.set(nextProgram, { session, inputs, outputs });
       return { program: nextProgram++ };
     },
 
@@ -119,26 +123,28 @@ export function createHost(): Handlers {
         feeds[name] = fed ? toOrt(fed) : lookUp(request.reads[name] ?? name);
       }
       const started = performance.now();
-      const results = await program.session.run(feeds, fetches(request, resident, lookUp));
+      const results = await runInto(program, feeds, buffers(request, resident, lookUp));
       const elapsedMs = performance.now() - started;
       for (const [output, name] of Object.entries(request.updates)) {
         const { tensor } = resident(name);
-        store.set(name, { tensor: results[output] as ort.Tensor, spare: tensor });
+        store.set(name, { tensor: results[output]!, spare: tensor });
       }
       const outputs: Record<string, HostTensor> = {};
-      for (const name of request.fetch) outputs[name] = toHost(results[name] as ort.Tensor, false);
+      for (const name of request.fetch) outputs[name] = toHost(results[name]!, false);
       return { outputs, elapsedMs };
     },
   };
 }
 
-/** What to compute, and into what: a preallocated tensor for each update and write, `null` for the rest. */
-function fetches(
+type Buffers = Record<string, ort.Tensor | null>;
+
+/** What to compute, and into what: a tensor of the store for each update and write, `null` for the rest. */
+function buffers(
   { updates, writes, fetch }: RunRequest,
   resident: (name: string) => Resident,
   lookUp: (name: string) => ort.Tensor,
-): Record<string, ort.Tensor | null> {
-  const result: Record<string, ort.Tensor | null> = {};
+): Buffers {
+  const result: Buffers = {};
   for (const name of fetch) result[name] = null;
   for (const [output, name] of Object.entries(updates)) {
     const entry = resident(name);
@@ -146,6 +152,31 @@ function fetches(
   }
   for (const [output, name] of Object.entries(writes)) result[output] = lookUp(name);
   return result;
+}
+
+/** What onnxruntime-node says of UNREADABLE, once everything has been computed. */
+const UNREADABLE_MESSAGE = "Non tensor type is temporarily not supported.";
+
+/** Run a program and return the outputs that have an entry in `into`. */
+async function runInto(
+  { session, outputs }: Program,
+  feeds: Record<string, ort.Tensor>,
+  into: Buffers,
+): Promise<Record<string, ort.Tensor>> {
+  const isFixed = (name: string): boolean => !outputs[name]!.shape.some(isDynamic);
+  const names = Object.keys(into);
+  const keeps = names.some((name) => into[name] !== null);
+  if (!keeps || !session.outputNames.includes(UNREADABLE) || !names.every(isFixed)) {
+    return (await session.run(feeds, into)) as Record<string, ort.Tensor>;
+  }
+  const filled: Record<string, ort.Tensor> = {};
+  for (const name of names) filled[name] = into[name] ?? emptyTensor(outputs[name]!);
+  try {
+    await session.run(feeds, { [UNREADABLE]: null, ...filled });
+  } catch (error) {
+    if (!(error instanceof Error && error.message === UNREADABLE_MESSAGE)) throw error;
+  }
+  return filled;
 }
 
 function bytesOf(tensor: ort.Tensor): Uint8Array {
@@ -217,8 +248,11 @@ function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
 }
 
 function emptyLike(tensor: ort.Tensor): ort.Tensor {
-  const dtype = tensor.type as DType;
-  return makeTensor(dtype, zeros(dtype, sizeOf(tensor.dims)), tensor.dims);
+  return emptyTensor({ dtype: tensor.type as DType, shape: tensor.dims });
+}
+
+function emptyTensor({ dtype, shape }: TensorType): ort.Tensor {
+  return makeTensor(dtype, zeros(dtype, sizeOf(shape)), shape);
 }
 
 /** `copy`: the store keeps the data, so what leaves must be a copy. */

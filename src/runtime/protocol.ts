@@ -1,5 +1,6 @@
 /** @file Messages between the library's thread and the thread that runs ONNX Runtime. */
 import type { DType, TypedArray } from "../graph/dtype.ts";
+import type { TensorType } from "../graph/node.ts";
 import type { Shape } from "../graph/shape.ts";
 import { PROVIDERS, type ProviderName } from "../onnx/providers.ts";
 
@@ -54,7 +55,12 @@ export interface Requests {
   start: { request: EngineOptions; response: { version: string; device: Device } };
   compile: {
     /** `weights`: tensors of the store that the model takes as its own. */
-    request: { bytes: Uint8Array; inputs: readonly string[]; weights: readonly string[] };
+    request: {
+      bytes: Uint8Array;
+      inputs: readonly string[];
+      outputs: Readonly<Record<string, TensorType>>;
+      weights: readonly string[];
+    };
     response: { program: number };
   };
   put: { request: { name: string; tensor: HostTensor }; response: void };

@@ -155,11 +155,14 @@ export class SplitStep implements StepPrograms {
   }
 
   async #update(feeds: StepFeeds): Promise<void> {
-    for (const { rule, length, reads } of this.#pieces) {
-      const program = await this.#optimizer(length, rule);
-      const writes = Object.fromEntries(STATE.map((key) => [nextName(key), reads[key]]));
-      await this.#context.engine.run(program, { feeds, reads, writes });
-    }
+    // All are asked for at once: the engine need not wait for this thread between two of them.
+    await Promise.all(
+      this.#pieces.map(async ({ rule, length, reads }) => {
+        const program = await this.#optimizer(length, rule);
+        const writes = Object.fromEntries(STATE.map((key) => [nextName(key), reads[key]]));
+        await this.#context.engine.run(program, { feeds, reads, writes });
+      }),
+    );
   }
 
   #gradients(batch: MicroBatch, kind: StepKind): Promise<Program> {
