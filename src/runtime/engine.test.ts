@@ -1,7 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { evaluate, float32 } from "../../test/run-graph.ts";
+import { evaluate, float32, spread } from "../../test/run-graph.ts";
 import { input } from "../graph/leaves.ts";
+import type { Tensor } from "../graph/node.ts";
 import { add, mul } from "../ops/elementwise.ts";
+import { matmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/movement.ts";
 import { compile } from "./compile.ts";
 import { Engine, sizeBytes } from "./engine.ts";
@@ -15,6 +20,15 @@ afterAll(() => engine.close());
 const x = input("x", "float32", [2]);
 const state = input("state", "float32", [2]);
 const ask = { fetch: ["y"] };
+
+/** Products that take a second. */
+const SIDE = 1024;
+const factor = input("a", "float32", [SIDE, SIDE]);
+const slow = {
+  outputs: { y: Array.from({ length: 20 }).reduce<Tensor>((y) => matmul(y, factor), factor) },
+};
+const a = spread([SIDE, SIDE]);
+const DIST = new URL("../../dist/index.js", import.meta.url).href;
 
 describe("an engine", () => {
   test("computes fed values; stored ones are read by their input's name", async () => {
@@ -140,18 +154,48 @@ describe("errors", () => {
     expect([...y!]).toEqual([2, 3]);
   });
 
-  test("a closed engine answers everything with an error, what is under way included", async () => {
+  test("a closed engine has finished what was computed, and refuses what waited", async () => {
     const own = await Engine.start({ threads: 1 });
-    const program = await compile(own, { outputs: { y: add(x, 1) } });
-    const pending = own.run(program, { ...ask, feeds: { x: float32([2], [1, 2]) } });
-    const settled = pending.then(
-      () => "answered",
-      (error: Error) => error.message,
-    );
-    await own.close();
-    expect(await settled).toBe("the engine stopped: the engine is closed");
+    const program = await compile(own, slow);
+    const outcome = (): Promise<string> =>
+      own.run(program, { ...ask, feeds: { a } }).then(
+        () => "answered",
+        (error: Error) => error.message,
+      );
+    const first = outcome();
+    await setTimeout(100);
+    const second = outcome();
+    await Promise.all([own.close(), own.close()]);
+    expect(await first).toBe("answered");
+    expect(await second).toBe("the engine stopped: the engine is closed");
     await expect(own.get("x")).rejects.toThrow("the engine stopped: the engine is closed");
     await own.close();
+  });
+
+  test("a process ends as it is asked to while something is computed", async () => {
+    const script = `
+      import { compile, Engine } from ${JSON.stringify(DIST)};
+      import { input, matmul } from ${JSON.stringify(`${DIST}/../ops/index.js`)};
+      const a = input("a", "float32", [${SIDE}, ${SIDE}]);
+      const y = Array.from({ length: 20 }).reduce((product) => matmul(product, a), a);
+      const engine = await Engine.start({ threads: 1 });
+      const program = await compile(engine, { outputs: { y } });
+      const data = new Float32Array(${SIDE * SIDE});
+      void engine.run(program, { feeds: { a: { dtype: "float32", shape: [${SIDE}, ${SIDE}], data } }, fetch: ["y"] });
+      setTimeout(() => process.exit(7), 100);`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
+    let said = "";
+    child.stderr.on("data", (text) => (said += String(text)));
+    const [code] = (await once(child, "close")) as [number | null];
+    expect({ code, said }).toEqual({ code: 7, said: "" });
+  });
+
+  test("what cannot be sent is an error like others", async () => {
+    const names = [() => "state"] as never;
+    await expect(engine.remove(names)).rejects.toMatchObject({
+      code: "runtime",
+      message: expect.stringMatching(/^remove: .*could not be cloned/s),
+    });
   });
 
   test("a released program frees its session; the others stay", async () => {

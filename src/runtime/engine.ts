@@ -9,16 +9,18 @@ import { provider } from "../onnx/providers.ts";
 import { DYNAMIC_LENGTH, resolveDimension } from "../graph/dynamic.ts";
 import { formatShape, sameShape, sizeOf } from "../graph/shape.ts";
 import { BYTES } from "../graph/dtype.ts";
-import type {
-  Device,
-  EngineOptions,
-  HostTensor,
-  RequestMessage,
-  RequestName,
-  Requests,
-  ResponseMessage,
-  RunRequest,
-  View,
+import { Gate, guardExit } from "./gate.ts";
+import {
+  CLOSED,
+  type Device,
+  type EngineOptions,
+  type HostTensor,
+  type RequestMessage,
+  type RequestName,
+  type Requests,
+  type ResponseMessage,
+  type RunRequest,
+  type View,
 } from "./protocol.ts";
 
 /** The built worker, seen from src/runtime and dist/runtime alike: Node 20 starts no thread from
@@ -53,17 +55,22 @@ export class Engine {
   /** The provider that computes, once started: what "auto" came down to. */
   device: Device = "cpu";
   readonly #worker: Worker;
+  readonly #gate = new Gate();
+  readonly #unguard = guardExit(this.#gate);
   readonly #pending = new Map<number, Pending>();
+  /** Answered after all others. */
+  #last: Promise<unknown> = Promise.resolve();
   #nextId = 0;
   #failure: Error | undefined;
 
   private constructor(options: EngineOptions) {
     this.options = options;
-    this.#worker = new Worker(WORKER);
+    // The program's own flags, such as --eval or a loader, are not for this file.
+    this.#worker = new Worker(WORKER, { workerData: this.#gate.memory, execArgv: [] });
     this.#worker.unref();
     this.#worker.on("message", (message: ResponseMessage) => this.#receive(message));
-    this.#worker.on("error", (error) => this.#fail(error));
-    this.#worker.on("exit", () => this.#fail(new Error("the engine is closed")));
+    this.#worker.on("error", (cause) => this.#fail(`the engine stopped: ${cause.message}`, cause));
+    this.#worker.on("exit", () => this.#fail(CLOSED));
   }
 
   /** Start an engine. Throws LowrankError("runtime") when the device is not available. */
@@ -149,7 +156,10 @@ export class Engine {
     await this.#request("release", { program: program.id });
   }
 
+  /** Stop: what is being computed is finished, requests that wait are refused with LowrankError("runtime"). */
   async close(): Promise<void> {
+    this.#gate.shut();
+    await this.#last.catch(() => undefined);
     await this.#worker.terminate();
   }
 
@@ -160,11 +170,18 @@ export class Engine {
   ): Promise<Requests[N]["response"]> {
     if (this.#failure) return Promise.reject(this.#failure);
     const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#worker.ref();
+    try {
       this.#worker.postMessage({ id, name, body } satisfies RequestMessage, transfer);
+    } catch (cause) {
+      const why = (cause as Error).message;
+      return Promise.reject(new LowrankError("runtime", `${name}: ${why}`, { cause }));
+    }
+    this.#worker.ref();
+    const answer = new Promise<Requests[N]["response"]>((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
     });
+    this.#last = answer;
+    return answer;
   }
 
   #receive(message: ResponseMessage): void {
@@ -175,8 +192,9 @@ export class Engine {
     else pending?.resolve(message.value);
   }
 
-  #fail(cause: Error): void {
-    this.#failure = new LowrankError("runtime", `the engine stopped: ${cause.message}`, { cause });
+  #fail(message: string, cause?: Error): void {
+    this.#unguard();
+    this.#failure = new LowrankError("runtime", message, { cause });
     for (const { reject } of this.#pending.values()) reject(this.#failure);
     this.#pending.clear();
   }

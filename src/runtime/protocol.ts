@@ -87,3 +87,6 @@ export interface RequestMessage {
 export type ResponseMessage =
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: string };
+
+/** What every request is answered once the engine is being closed. */
+export const CLOSED = "the engine stopped: the engine is closed";

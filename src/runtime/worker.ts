@@ -1,9 +1,11 @@
-/** @file Entry of the worker thread: answers requests one after the other, in order. */
-import { parentPort } from "node:worker_threads";
+/** @file Entry of the worker thread: answers requests one after the other, in order, until the gate is shut. */
+import { parentPort, workerData } from "node:worker_threads";
+import { Gate } from "./gate.ts";
 import { createHost } from "./host.ts";
-import type { HostTensor, RequestMessage, ResponseMessage } from "./protocol.ts";
+import { CLOSED, type HostTensor, type RequestMessage, type ResponseMessage } from "./protocol.ts";
 
 const host = createHost();
+const gate = new Gate(workerData as SharedArrayBuffer);
 let queue: Promise<void> = Promise.resolve();
 
 parentPort!.on("message", (message: RequestMessage) => {
@@ -11,11 +13,14 @@ parentPort!.on("message", (message: RequestMessage) => {
 });
 
 async function answer({ id, name, body }: RequestMessage): Promise<void> {
+  if (!gate.enter()) return respond({ id, error: CLOSED });
   try {
     const value: unknown = await host[name](body as never);
     respond({ id, value }, transferables(value));
   } catch (error) {
     respond({ id, error: error instanceof Error ? error.message : String(error) });
+  } finally {
+    gate.leave();
   }
 }
 
