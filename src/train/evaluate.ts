@@ -44,8 +44,8 @@ interface BatchResult {
 
 export class Evaluator {
   readonly #options: EvaluatorOptions;
-  /** By shape, the least recently used first. */
-  readonly #programs = new Map<string, Program>();
+  /** By shape, the least recently used first. Promises, so that calls at the same time compile a shape once. */
+  readonly #programs = new Map<string, Promise<Program>>();
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
@@ -73,7 +73,7 @@ export class Evaluator {
   async release(): Promise<void> {
     const programs = [...this.#programs.values()];
     this.#programs.clear();
-    for (const program of programs) await this.#options.engine.release(program);
+    for (const compiling of programs) await this.#release(compiling);
   }
 
   /** What the task keeps of each example, in order, and the mean loss. */
@@ -119,27 +119,35 @@ export class Evaluator {
     }
   }
 
-  async #program(shape: InputShape): Promise<Program> {
+  #program(shape: InputShape): Promise<Program> {
     const key = `${shape.batch}x${shape.length}`;
-    const { engine, model, task, names } = this.#options;
-    let program = this.#programs.get(key);
-    if (!program) {
-      model.eval();
-      const { results, lossSum } = task.build(model, shape);
-      const graph = deadRows({ outputs: { ...results, [LOSS]: lossSum } });
-      program = await compile(engine, bindParameters(graph, model, names));
-      await this.#makeRoom();
-    }
+    const program = this.#programs.get(key) ?? this.#compile(shape);
     this.#programs.delete(key);
     this.#programs.set(key, program);
     return program;
+  }
+
+  async #compile(shape: InputShape): Promise<Program> {
+    const { engine, model, task, names } = this.#options;
+    model.eval();
+    const { results, lossSum } = task.build(model, shape);
+    const graph = deadRows({ outputs: { ...results, [LOSS]: lossSum } });
+    const bound = bindParameters(graph, model, names);
+    await this.#makeRoom();
+    return compile(engine, bound);
   }
 
   async #makeRoom(): Promise<void> {
     const [oldest] = this.#programs;
     if (!oldest || this.#programs.size < MAX_PROGRAMS) return;
     this.#programs.delete(oldest[0]);
-    await this.#options.engine.release(oldest[1]);
+    await this.#release(oldest[1]);
+  }
+
+  /** One that could not be compiled has nothing to release. */
+  async #release(compiling: Promise<Program>): Promise<void> {
+    const program = await compiling.catch(() => undefined);
+    if (program) await this.#options.engine.release(program);
   }
 }
 
