@@ -25,3 +25,10 @@ export class LowrankError extends Error {
     this.code = code;
   }
 }
+
+/** A path that comes from JavaScript may be missing, as an environment variable that is not set. Throws LowrankError("usage"). */
+export function requirePath(what: string, path: string): void {
+  if (typeof path === "string" && path !== "") return;
+  const given = path === "" ? "an empty text" : String(path);
+  throw new LowrankError("usage", `${what}: expected a path, got ${given}.`);
+}

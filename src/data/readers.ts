@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { open, readFile, type FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { CONLL_EXTENSIONS, looksLikeConll, readConll } from "./conll.ts";
 import { readDelimited } from "./delimited.ts";
 import { readJson, readJsonLines } from "./json.ts";
@@ -46,6 +46,7 @@ export interface ReadTableOptions {
  *   broken quoting or JSON, rows of another width, no rows, columns of one name
  */
 export async function readTable(file: string, options: ReadTableOptions = {}): Promise<Table> {
+  requirePath("readTable", file);
   const extension = extname(file).toLowerCase();
   const isKnown = TABLE_EXTENSIONS.includes(extension);
   const mayBeConll = !isKnown || extension === ".tsv" || extension === ".txt";

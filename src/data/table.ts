@@ -54,8 +54,17 @@ export function placeOf(column: Column, index: number): string {
 
 /** A value as a message shows it: quoted, and cut when long. */
 export function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = asText(value);
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** Big integers and objects that hold themselves are no JSON. */
+function asText(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
 }
 
 /** Problems that one message lists. */

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { cp, mkdir, open, readFile, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import { LowrankError, type ErrorCode } from "../errors.ts";
+import { LowrankError, requirePath, type ErrorCode } from "../errors.ts";
 import { errnoOf, ioError, isLfsPointer, lfsPointerProblem } from "./io-errors.ts";
 import { parseJson } from "./json.ts";
 
@@ -145,6 +145,7 @@ export async function createOutputDirectory(
   directory: string,
   options: { readonly overwrite?: boolean } = {},
 ): Promise<OutputDirectory> {
+  requirePath("output directory", directory);
   const overwrite = options.overwrite ?? false;
   try {
     // Behind a symbolic link the directory it points to is replaced, not the link.

@@ -2,6 +2,7 @@
  * (adapter_config.json, snake_case) is in peft-format.ts. Source: peft 0.21, LoraConfig. */
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
+import { listIssues } from "../format.ts";
 import { TASK_TYPES } from "../models/family.ts";
 import { pythonRegExp } from "./python-regexp.ts";
 
@@ -70,10 +71,9 @@ export type LoraOptions = z.input<typeof loraConfigSchema>;
 /** Check options and fill in defaults. Throws LowrankError("config") that lists every problem. */
 export function loraConfig(options: LoraOptions, where = "LoraConfig"): LoraConfig {
   const parsed = loraConfigSchema.safeParse(options);
-  const problems = parsed.success
-    ? contradictions(parsed.data)
-    : parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
-  if (parsed.success && problems.length === 0) return parsed.data;
+  if (!parsed.success) throw new LowrankError("config", `${where}: ${listIssues(parsed.error)}.`);
+  const problems = contradictions(parsed.data);
+  if (problems.length === 0) return parsed.data;
   throw new LowrankError("config", `${where}: ${problems.join("; ")}.`);
 }
 

@@ -1,7 +1,7 @@
 /** @file adapter_config.json as PEFT writes and reads it. The weights beside it are in peft-format.ts.
  * Source: peft 0.21, LoraConfig.save_pretrained and from_pretrained. */
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { readJson } from "../io/files.ts";
 import { Conv1D } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
@@ -64,6 +64,7 @@ export interface AdapterConfig {
 
 /** Read adapter_config.json of an adapter directory. */
 export async function readAdapterConfig(directory: string): Promise<AdapterConfig> {
+  requirePath("readAdapterConfig", directory);
   const file = join(directory, ADAPTER_CONFIG_FILE);
   return parseAdapterConfig(await readJson(file, "adapter's configuration"), file);
 }

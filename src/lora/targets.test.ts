@@ -194,7 +194,7 @@ describe("options", () => {
   test("every problem in one error", () => {
     const options = { r: 0, loraDropout: 1.5, rank: 8 } as LoraOptions;
     expect(() => loraConfig(options)).toThrowErrorMatchingInlineSnapshot(
-      `[LowrankError: LoraConfig: r: Too small: expected number to be >0; loraDropout: Too big: expected number to be <1; options: Unrecognized key: "rank".]`,
+      `[LowrankError: LoraConfig: r: Too small: expected number to be >0; loraDropout: Too big: expected number to be <1; Unrecognized key: "rank".]`,
     );
     expect(() => loraConfig({ layersPattern: "h" })).toThrow(
       "layersPattern needs layersToTransform",

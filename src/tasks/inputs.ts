@@ -3,15 +3,23 @@ import { LowrankError } from "../errors.ts";
 import { show } from "../data/table.ts";
 import type { Input } from "./task.ts";
 
-/** Bare texts as inputs of one field. Throws LowrankError("usage") where a task needs more fields. */
+/** Bare texts as inputs of the first field. Throws LowrankError("usage") for anything but a list, which JavaScript may pass. */
 export function asInputs(inputs: readonly (string | Input)[], fields: readonly string[]): Input[] {
-  return inputs.map((input) => (typeof input === "string" ? { [fields[0]!]: input } : input));
+  if (!Array.isArray(inputs)) {
+    throw new LowrankError(
+      "usage",
+      `inputs: expected a list, got ${show(inputs)}. Pass [text], or several at once.`,
+    );
+  }
+  return inputs.map((input: string | Input) =>
+    typeof input === "string" ? { [fields[0]!]: input } : input,
+  );
 }
 
 /** The texts of a field. Throws LowrankError("data") that names the inputs without one. */
 export function fieldTexts(inputs: readonly Input[], field: string): string[] {
   return inputs.map((input, index) => {
-    const text = input[field];
+    const text = (input as Input | null | undefined)?.[field];
     if (typeof text === "string") return text;
     throw new LowrankError(
       "data",

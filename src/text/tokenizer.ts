@@ -11,7 +11,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { bertNormalizer } from "./bert-normalizer.ts";
 import type { Library, PreTokenizer, StepConfig } from "./library.ts";
 import { tokenSpans, type TokenSpans } from "./offsets.ts";
@@ -83,6 +83,7 @@ type JsonObject = Record<string, unknown>;
  * @throws LowrankError "tokenizer" for a missing or invalid file and for parts that are not supported
  */
 export async function loadTokenizer(directory: string): Promise<Tokenizer> {
+  requirePath("loadTokenizer", directory);
   const file = join(directory, "tokenizer.json");
   const json = await readJsonObject(file);
   if (json === undefined) {

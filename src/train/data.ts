@@ -1,7 +1,7 @@
 /** @file The data of a run: tables from files or memory, and the part that is held out. */
 import { readTable } from "../data/readers.ts";
 import { groupedSplit, lastPartSplit, stratifiedSplit, type Split } from "../data/split.ts";
-import type { Table } from "../data/table.ts";
+import { show, type Table } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
 import type { TaskOptions } from "../tasks/options.ts";
 import type { TaskKind } from "../tasks/task.ts";
@@ -21,6 +21,7 @@ export const sourceName = (source: DataSource): string =>
 /** Read a file, or wrap rows. Throws LowrankError("data"). */
 export async function toTable(source: DataSource): Promise<Table> {
   if (typeof source === "string") return readTable(source);
+  requireRows(source);
   const columns = [...new Set(source.flatMap((row) => Object.keys(row)))];
   if (source.length === 0) {
     throw new LowrankError("data", `${IN_MEMORY}: expected at least one row, got none.`);
@@ -30,6 +31,23 @@ export async function toTable(source: DataSource): Promise<Table> {
     values: values as Record<string, unknown>,
   }));
   return { file: IN_MEMORY, columns, rows, unit: "row" };
+}
+
+/** What comes from JavaScript may be anything. */
+function requireRows(source: unknown): asserts source is DataRows {
+  if (!Array.isArray(source)) {
+    throw new LowrankError(
+      "data",
+      `data: expected a file's path or a list of rows, got ${show(source)}. Pass for example [{ text, label }, …].`,
+    );
+  }
+  const odd = source.findIndex((row) => typeof row !== "object" || row === null);
+  if (odd === -1) return;
+  throw new LowrankError(
+    "data",
+    `${IN_MEMORY}: row ${odd + 1}: expected an object with a key for each column, got ${show(source[odd])}. ` +
+      "Pass for example { text, label }.",
+  );
 }
 
 export interface TrainingData {

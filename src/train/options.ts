@@ -2,6 +2,7 @@
  * by the command line's flags, by --config files and by the documentation. */
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
+import { listIssues } from "../format.ts";
 import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
 import { DEVICE_CHOICES } from "../runtime/protocol.ts";
@@ -194,12 +195,11 @@ export type TrainOptionsInput = z.input<typeof trainOptionsSchema>;
 /** Check options and fill in defaults. Throws LowrankError("usage") that lists every problem. */
 export function trainOptions(input: unknown, where = "options"): TrainOptions {
   const parsed = trainOptionsSchema.safeParse(input);
-  const problems = parsed.success
-    ? contradictions(parsed.data)
-    : parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
-  if (!parsed.success || problems.length > 0) {
-    throw new LowrankError("usage", `${where}: ${problems.join("; ")}.`);
+  if (!parsed.success) {
+    throw new LowrankError("usage", `${where}: ${listIssues(parsed.error)}.`);
   }
+  const problems = contradictions(parsed.data);
+  if (problems.length > 0) throw new LowrankError("usage", `${where}: ${problems.join("; ")}.`);
   const { data } = parsed;
   const isFull = data.method === "full";
   const {

@@ -1,6 +1,8 @@
 /** @file Predictor: what was trained, for predictions and evaluations. */
 import { LowrankError } from "../errors.ts";
-import type { DeviceChoice } from "../runtime/protocol.ts";
+import { z } from "zod";
+import { listIssues } from "../format.ts";
+import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/protocol.ts";
 import { findTask } from "../tasks/registry.ts";
 import { asInputs } from "../tasks/inputs.ts";
 import { useSettings, type Columns, type UseSettings } from "../tasks/options.ts";
@@ -16,7 +18,7 @@ import { SharedEngine, type EngineShare } from "./shared-engine.ts";
 export interface PredictorOptions extends Partial<UseSettings> {
   /** Directory of the base model, where it is not the one that the adapter names. */
   readonly model?: string | undefined;
-  /** Texts computed together. Default 32. */
+  /** Texts computed together. Default 16. */
   readonly batchSize?: number | undefined;
   /** Default: that of training. */
   readonly maxLength?: number | undefined;
@@ -81,12 +83,14 @@ export class Predictor<P = ClassificationPrediction> {
     });
   }
 
-  /** Load what was trained: an adapter directory, of this library or of PEFT, the stored change of a model, or a whole model. Throws LowrankError; when the base model is
-   * not found, the message lists where it was looked for. */
+  /** Load what was trained: an adapter directory, of this library or of PEFT, the stored change of a model, or a whole model.
+   * Throws LowrankError: "usage" for options that are none, listing all; when the base model is not found, the message lists
+   * where it was looked for. */
   static async load<P = ClassificationPrediction>(
     directory: string,
     options: PredictorOptions = {},
   ): Promise<Predictor<P>> {
+    checkOptions(options);
     const saved = await openSaved(directory, options.model);
     const task = withSettings(await saved.task(), options);
     const base = await loadBase({
@@ -137,6 +141,24 @@ export class Predictor<P = ClassificationPrediction> {
     this.warnings = [...this.#adapterWarnings, ...warnings];
     return examples;
   }
+}
+
+const count = z.number().int().positive();
+const optionsSchema = z.strictObject({
+  ...useSettings,
+  model: z.string().min(1).optional(),
+  batchSize: count.optional(),
+  maxLength: count.optional(),
+  device: z.enum(DEVICE_CHOICES).optional(),
+  threads: z.number().int().min(0).optional(),
+  shareWith: z.custom((value) => value instanceof Predictor, "expected a Predictor").optional(),
+});
+
+/** Throws LowrankError("usage") that lists every problem. */
+function checkOptions(options: PredictorOptions): void {
+  const parsed = optionsSchema.safeParse(options);
+  if (parsed.success) return;
+  throw new LowrankError("usage", `Predictor.load: ${listIssues(parsed.error)}.`);
 }
 
 /** The task with the settings that are given for its use. Throws LowrankError("usage") for others than it has. */

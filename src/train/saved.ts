@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { trainedKind, type TrainedKind } from "../delta/source.ts";
 import { applyDelta, DELTA_CONFIG_FILE, readDelta, type Delta } from "../delta/format.ts";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { readJson } from "../io/files.ts";
 import { applyLora } from "../lora/apply.ts";
 import { headOutputs, loadAdapterWeights, openAdapter } from "../lora/peft-format.ts";
@@ -15,7 +15,7 @@ import { taskOfModel } from "../models/task-of.ts";
 import { freeze } from "../nn/module.ts";
 import { findTask } from "../tasks/registry.ts";
 import type { Task } from "../tasks/task.ts";
-import { unsavedWarning } from "./base.ts";
+import { isNamedIn, unsavedWarning } from "./base.ts";
 import { findBaseModel, MANIFEST_FILE, readManifest, type Manifest } from "./manifest.ts";
 import { checkModelType, findAdapter, type SavedAdapter } from "./saved-adapter.ts";
 import { storedPlaces, unchanged, type SharedNames } from "./shared-engine.ts";
@@ -38,6 +38,7 @@ export interface Saved {
 
 /** Open a directory that was trained. `asked`: where the user says that its base model is. Throws LowrankError. */
 export async function openSaved(directory: string, asked?: string): Promise<Saved> {
+  requirePath("directory", directory);
   const kind = trainedKind(directory);
   if (kind === "delta") return savedDelta(directory, asked);
   if (kind === "model") return savedModel(directory, asked);
@@ -114,8 +115,22 @@ async function savedModel(directory: string, asked: string | undefined): Promise
         findTask(type, file).fromConfig(config, numLabels(config as never))
       );
     },
-    apply: (base) => Promise.resolve({ warnings: [], kept: storedPlaces(base) }),
+    apply: async (base) => {
+      requireHead(base);
+      return { warnings: [], kept: storedPlaces(base) };
+    },
   };
+}
+
+/** A base model is a directory like that of a model that was trained, but its head would be random. */
+function requireHead({ directory, family, newParameters }: PretrainedModel): void {
+  const parts = newParameters.filter((name) => isNamedIn(name, family.headModules));
+  if (parts.length === 0) return;
+  throw new LowrankError(
+    "checkpoint",
+    `${directory}: expected a model that was trained for a task, got one without ${parts.join(", ")}. ` +
+      "Pass the directory that training wrote.",
+  );
 }
 
 function taskOfManifest(directory: string, manifest: Manifest | undefined): Task | undefined {
