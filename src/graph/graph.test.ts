@@ -14,6 +14,15 @@ const y = input("y", "float32", [2, 3]);
 const ids = input("ids", "int32", [4]);
 
 describe("shapes are checked as a graph is built", () => {
+  test("of inputs", () => {
+    expect(() => input("z", "float32", [2, -1])).toThrow(
+      "input z: expected a shape of whole numbers, got [2,-1].",
+    );
+    expect(() => input("z", "float64" as never, [2])).toThrow(
+      "input z: expected a dtype of float32, int32, int64, bool, got float64.",
+    );
+  });
+
   test.each([
     ["add", () => add(x, input("z", "float32", [2, 4]))],
     ["add, another type", () => add(x, input("z", "int32", [2, 3]))],

@@ -1,10 +1,10 @@
 /** @file The leaves of a graph: inputs that are fed at each run, and constants. A module's Parameter
  * (nn/parameter.ts) is a leaf as well, replaced by an input when a graph is compiled. */
 import { LowrankError } from "../errors.ts";
-import { typedArray, type DType, type TypedArray } from "./dtype.ts";
+import { BYTES, typedArray, type DType, type TypedArray } from "./dtype.ts";
 import { makeNode, type Node, type Tensor, type TensorType } from "./node.ts";
 import type { LeafOp } from "./op.ts";
-import { formatShape, sizeOf, type Shape } from "./shape.ts";
+import { formatShape, requireShape, sizeOf, type Shape } from "./shape.ts";
 
 export interface InputAttrs extends TensorType {
   readonly name: string;
@@ -19,13 +19,18 @@ export const inputOp: LeafOp<InputAttrs> = {
   samples: [],
 };
 
-/** A value that is given by `name` at each run. */
+/** A value that is given by `name` at each run. Throws LowrankError("graph") for what is no shape or no dtype. */
 export function input(
   name: string,
   dtype: DType,
   shape: Shape,
   options: Pick<InputAttrs, "frozen"> = {},
 ): Tensor {
+  requireShape(`input ${name}`, shape);
+  if (!(dtype in BYTES)) {
+    const known = Object.keys(BYTES).join(", ");
+    throw new LowrankError("graph", `input ${name}: expected a dtype of ${known}, got ${dtype}.`);
+  }
   const attrs = { name, dtype, shape, ...options };
   return makeNode(inputOp, [], attrs, [{ dtype, shape }]).outputs[0]!;
 }

@@ -10,6 +10,15 @@ export function sizeOf(shape: Shape): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
+/** Throws LowrankError("graph") for what is no shape: sizes that come from JavaScript may be missing or fractions. */
+export function requireShape(where: string, shape: Shape): void {
+  if (Array.isArray(shape) && shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) return;
+  throw new LowrankError(
+    "graph",
+    `${where}: expected a shape of whole numbers, got ${JSON.stringify(shape)}.`,
+  );
+}
+
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
 }

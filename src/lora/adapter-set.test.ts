@@ -250,6 +250,12 @@ describe("combinations", () => {
     await expect(
       set.combine("x", { weights: { one: 1, two: 1 }, combination: "ties" }),
     ).rejects.toThrow("ties: expected a density above 0 and at most 1, got none.");
+    await expect(set.combine("x", { weights: { one: 1, two: NaN } })).rejects.toThrow(
+      "combine: expected numbers as weights, got two: NaN.",
+    );
+    await expect(
+      set.combine("x", { weights: { one: 1, two: 1 }, combination: "sum" as never }),
+    ).rejects.toThrow("combine: expected one of linear, cat, svd, ");
     expect(set.names).not.toContain("x");
   });
 });

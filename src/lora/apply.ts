@@ -5,7 +5,7 @@ import type { ModelFamily } from "../models/family.ts";
 import { Embedding, Linear } from "../nn/layers.ts";
 import { freeze, keepValues, type Module } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
-import { rankAndScale, type LoraConfig } from "./config.ts";
+import { loraConfig, rankAndScale, type LoraConfig, type LoraOptions } from "./config.ts";
 import {
   isLoraLayer,
   LoraEmbedding,
@@ -22,12 +22,15 @@ export { modulesToSave } from "./targets.ts";
 /**
  * Freeze a model, put a LoRA layer in the place of every targeted module, and make its parameters, the
  * modules to save and the chosen biases trainable. Changes the model; returns the LoRA layers by path.
+ * Options that are left out have loraConfig's defaults. `family` says what is adapted where no targets are named, and which
+ * modules are heads; for models of one's own: `{ loraTargets: [], headModules: [] }`. Throws LowrankError("config").
  */
 export function applyLora(
   model: Module,
-  config: LoraConfig,
+  options: LoraOptions,
   family: Pick<ModelFamily, "loraTargets" | "headModules">,
 ): Map<string, LoraLayer> {
+  const config = loraConfig(options);
   const targets = findTargets(model, config, family);
   const tokens = findTokenTargets([...model.namedModules()], config);
   checkCompatible(targets, tokens, config);

@@ -8,6 +8,7 @@ import type { AdapterSet } from "./adapter-set.ts";
 import {
   checkDensity,
   combine,
+  COMBINATIONS,
   needsEqualRanks,
   type Change,
   type Combination,
@@ -36,7 +37,8 @@ export async function combineAdapters(
   const { weights, majoritySign = "total", seed = 0 } = options;
   const names = Object.keys(weights);
   checkCombinable(set, names);
-  const combination = names.length === 1 ? "linear" : (options.combination ?? "svd");
+  checkWeights(weights);
+  const combination = names.length === 1 ? "linear" : checkWay(options.combination ?? "svd");
   const density = checkDensity(combination, options.density);
   const rank = combinedRank(set, names, combination, options.rank);
   const sources = new Map(
@@ -64,6 +66,23 @@ export async function combineAdapters(
     a.values = fromArray(Float32Array.from(made.a.data));
     b.values = fromArray(Float32Array.from(made.b.data));
   }
+}
+
+/** Throws LowrankError("config") for weights that are no numbers. */
+function checkWeights(weights: CombineAdapters["weights"]): void {
+  const odd = Object.entries(weights).filter(([, weight]) => !Number.isFinite(weight));
+  if (odd.length === 0) return;
+  const listed = odd.map(([name, weight]) => `${name}: ${String(weight)}`).join(", ");
+  throw new LowrankError("config", `combine: expected numbers as weights, got ${listed}.`);
+}
+
+/** Throws LowrankError("config") for a way that there is not. */
+function checkWay(combination: Combination): Combination {
+  if (COMBINATIONS.includes(combination)) return combination;
+  throw new LowrankError(
+    "config",
+    `combine: expected one of ${COMBINATIONS.join(", ")} as combination, got ${JSON.stringify(combination)}.`,
+  );
 }
 
 function checkCombinable(set: AdapterSet, names: readonly string[]): void {

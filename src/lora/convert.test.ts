@@ -61,6 +61,24 @@ async function allValues(model: Module): Promise<Record<string, Float32Array>> {
   return Object.fromEntries(await Promise.all(entries));
 }
 
+describe("the lecture's layers", () => {
+  test.each([
+    [{}, "rank undefined and alpha undefined"],
+    [{ rank: 0, alpha: 16 }, "rank 0 and alpha 16"],
+    [{ rank: 2.5, alpha: NaN }, "rank 2.5 and alpha NaN"],
+  ])("refuse %j", (options, got) => {
+    expect(() => replaceLinearWithLora(new GPTModel(CONFIG), options as never)).toThrow(
+      `LoRALayer: expected a rank from 1 and a number alpha, got ${got}.`,
+    );
+  });
+
+  test("have heads of equal width", () => {
+    expect(() => new GPTModel({ ...CONFIG, nHeads: 7 })).toThrow(
+      "to be a multiple of nHeads, got ",
+    );
+  });
+});
+
 describe("the lecture's form and PEFT's", () => {
   test("compute the same", async () => {
     const model = adapted();

@@ -1,6 +1,7 @@
 /** @file LoRA as the lecture "LLMs: Fine-tuning" writes it (after appendix E of "Build a Large Language
  * Model (From Scratch)", S. Raschka). It differs from PEFT's on purpose: A is [in, r] and drawn from
  * N(0, 1)/√r, and alpha is not divided by the rank. */
+import { LowrankError } from "../errors.ts";
 import type { Tensor } from "../graph/node.ts";
 import { normal, zeros } from "../nn/init.ts";
 import { Linear } from "../nn/layers.ts";
@@ -15,8 +16,10 @@ export class LoRALayer extends Module {
   A: Parameter;
   B: Parameter;
 
+  /** Throws LowrankError("config") for a rank that is no whole number from 1, or an alpha that is none. */
   constructor(inDim: number, outDim: number, rank: number, alpha: number) {
     super();
+    checkRank(rank, alpha);
     this.alpha = alpha;
     this.A = new Parameter([inDim, rank], normal(1 / Math.sqrt(rank)));
     this.B = new Parameter([rank, outDim], zeros);
@@ -41,6 +44,16 @@ export class LinearWithLoRA extends Module {
   forward(x: Tensor): Tensor {
     return add(this.linear.forward(x), this.lora.forward(x));
   }
+}
+
+/** What comes from JavaScript may be missing, or PEFT's `r` and `loraAlpha`. */
+function checkRank(rank: number, alpha: number): void {
+  if (Number.isInteger(rank) && rank >= 1 && Number.isFinite(alpha)) return;
+  throw new LowrankError(
+    "config",
+    `LoRALayer: expected a rank from 1 and a number alpha, got rank ${rank} and alpha ${alpha}. ` +
+      "Pass for example { rank: 16, alpha: 16 }.",
+  );
 }
 
 /** Replace every Linear below `model`, the output head included, by a LinearWithLoRA around it. */

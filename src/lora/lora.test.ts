@@ -141,6 +141,16 @@ for (const useDora of [false, true]) {
   });
 }
 
+test("options have defaults, and what is wrong with them is said", () => {
+  const { model, family } = baseModel("gpt2");
+  expect(() => applyLora(model, { r: -8, rank: 8 } as never, family)).toThrow(
+    'LoraConfig: r: Too small: expected number to be >0; Unrecognized key: "rank".',
+  );
+  const layers = applyLora(model, {}, family);
+  expect(String(layers.get("transformer.h.0.attn.c_attn"))).toContain("out_features=8");
+  expect([...layers.values()].map(({ scale }) => scale)).toEqual([1, 1]);
+});
+
 describe("parts of the weight as a start", () => {
   /** [in, out] of GPT-2, and [out, in] of BERT. */
   const layers = {

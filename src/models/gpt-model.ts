@@ -70,6 +70,12 @@ class MultiHeadAttention extends Module {
 
   constructor({ embDim, nHeads, dropRate, qkvBias }: GPTConfig) {
     super();
+    if (embDim % nHeads !== 0) {
+      throw new LowrankError(
+        "config",
+        `GPTModel: expected embDim to be a multiple of nHeads, got ${embDim} and ${nHeads}.`,
+      );
+    }
     this.#heads = nHeads;
     this.W_query = new Linear(embDim, embDim, { bias: qkvBias });
     this.W_key = new Linear(embDim, embDim, { bias: qkvBias });

@@ -102,6 +102,18 @@ describe("modules", () => {
     ]);
   });
 
+  test.each([
+    [undefined, 4],
+    [4, -1],
+    [1.5, 2],
+    [4, NaN],
+    ["4", 4],
+  ])("sizes %s, %s are none", (from, to) => {
+    expect(() => new Linear(from as number, to as number)).toThrow(
+      "parameter: expected a shape of whole numbers, got [",
+    );
+  });
+
   test("a shared parameter counts once, under its first path", () => {
     const [first, second] = [new Linear(4, 4, { bias: false }), new Linear(4, 4, { bias: false })];
     second.weight = first.weight;

@@ -1,7 +1,7 @@
 /** @file Parameters: the leaves of a model's graph, with the values behind them. */
 import { makeNode, type Node, type Tensor } from "../graph/node.ts";
 import type { LeafOp } from "../graph/op.ts";
-import type { Shape } from "../graph/shape.ts";
+import { requireShape, type Shape } from "../graph/shape.ts";
 import type { Values } from "./init.ts";
 
 const parameterOp: LeafOp<{ shape: Shape }> = {
@@ -28,7 +28,9 @@ export class Parameter implements Tensor {
   /** Where its values come from. */
   values: Values;
 
+  /** Throws LowrankError("graph") for what is no shape. */
   constructor(shape: Shape, values: Values) {
+    requireShape("parameter", shape);
     this.shape = shape;
     this.values = values;
     const node = makeNode(parameterOp, [], { shape }, [{ dtype: "float32", shape }]);
