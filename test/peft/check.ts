@@ -2,7 +2,8 @@
  * @file `npm run test:peft -- --python PATH [--count N] [--seed S] [--keep DIR]`: random small models and
  * adapters, written by transformers and PEFT (run.py), are loaded here and must give the same outputs and
  * losses; then they are saved here, and PEFT must load them without a warning, with the same tensors and
- * outputs. What is refused with an error of our own is counted apart, by its message.
+ * outputs; and they are trained here and by PyTorch, step by step (training.ts, training.py). What is refused
+ * with an error of our own is counted apart, by its message.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -22,6 +23,7 @@ import { compile } from "../../src/runtime/compile.ts";
 import { Engine } from "../../src/runtime/engine.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { objectiveOf, type ProblemType } from "../../src/tasks/objectives.ts";
+import { trainCase } from "./training.ts";
 
 /** How far an output may be off: float32's own error times this, and this share of the largest value. */
 const ERROR_FACTOR = 10;
@@ -145,6 +147,7 @@ async function outcomeOf(
 ): Promise<Outcome> {
   try {
     const problems = await checkCase(engine, folder, description);
+    await trainCase(engine, folder, description);
     return problems.length === 0
       ? { kind: "equal" }
       : { kind: "failed", reason: problems.join("; ") };
@@ -195,7 +198,8 @@ const counts = { equal: 0, refused: 0, failed: 0 };
 const refusals = new Map<string, number>();
 for (const name of readdirSync(directory).sort()) {
   const folder = join(directory, name);
-  rmSync(join(folder, "saved"), { recursive: true, force: true });
+  for (const made of ["saved", "trained"])
+    rmSync(join(folder, made), { recursive: true, force: true });
   const description = JSON.parse(
     readFileSync(join(folder, "case.json"), "utf8"),
   ) as CaseDescription;
@@ -215,11 +219,27 @@ const back = python(options.python, "verify", directory);
 for (const [name, problems] of Object.entries<string[]>(back["problems"])) {
   console.log(`FAIL ${name}, loaded by PEFT: ${problems.join("; ")}`);
 }
+const again = python(options.python, "train", directory);
+for (const [name, problems] of Object.entries<string[]>(again["problems"])) {
+  const { recipe } = JSON.parse(readFileSync(join(directory, name, "training.json"), "utf8"));
+  console.log(`FAIL ${name}, trained by PyTorch: ${problems.join("; ")}`);
+  console.log(`     ${JSON.stringify(recipe)}`);
+}
 for (const [reason, count] of refusals) console.log(`refused ${count}: ${reason}`);
 const failedBack = Object.keys(back["problems"]).length;
 console.log(
   `read: ${counts.equal} equal, ${counts.failed} failed, ${counts.refused} refused; ` +
     `read back by PEFT: ${back["passed"]} equal, ${failedBack} failed`,
 );
+const failedAgain = Object.keys(again["problems"]).length;
+const numbers = Object.values<Record<string, number>>(again["counts"]);
+const total = (name: string): number => numbers.reduce((sum, count) => sum + count[name]!, 0);
+const most = (name: string): string =>
+  `${Math.round(100 * Math.max(0, ...numbers.map((count) => count[name]!)))} %`;
+console.log(
+  `trained by PyTorch: ${again["passed"]} equal, ${failedAgain} failed; ` +
+    `${total("compared")} numbers compared, ${total("left_out")} not determined; ` +
+    `of what is allowed are used ${most("used")}, by PyTorch's float32 ${most("used_by_torch")}`,
+);
 if (options.keep === undefined) rmSync(directory, { recursive: true });
-process.exitCode = counts.failed + failedBack > 0 ? 1 : 0;
+process.exitCode = counts.failed + failedBack + failedAgain > 0 ? 1 : 0;

@@ -1,8 +1,9 @@
 """The Python side of the comparison with transformers and PEFT (test/peft/check.ts runs it).
 
     run.py write DIR --count N --seed S     random models and adapters, one numbered folder each:
-                                            model/, adapter/, case.json, case.safetensors
+                                            model/, adapter/, case.json, case.safetensors, training.json
     run.py verify DIR                       load what was saved beside them (saved/) into PEFT
+    run.py train DIR                        train the adapters again, and compare with what was trained (trained/)
 
 `case.json` says what is in the folder, how transformers prints the model, and the error that float32 has
 against float64; `case.safetensors` has the inputs, the labels, the expected outputs and the loss.
@@ -21,8 +22,11 @@ import peft
 import torch
 import transformers
 from adapters import random_options, randomize
-from families import FAMILIES, TASKS, has_window, random_model
+from families import FAMILIES, has_window, random_model
+from loading import load_adapter, load_base
+from recipe import random_training
 from safetensors.torch import load_file, save_file
+from training import train_again
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ATTEMPTS = 30
@@ -89,19 +93,8 @@ def write_case(folder, index, generator):
         "float32_errors": errors,
     }
     (folder / "case.json").write_text(json.dumps(case, indent=2))
-
-
-def load_base(folder, task):
-    return TASKS[task].from_pretrained(folder / "model", dtype=torch.float32, attn_implementation="eager").eval()
-
-
-def load_adapter(folder, task, name):
-    """The model with an adapter, and the warnings on the way."""
-    base = load_base(folder, task)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        adapted = peft.PeftModel.from_pretrained(base, folder / name).eval()
-    return adapted, sorted({str(warning.message) for warning in caught})
+    training = random_training(generator, task, problem_type, labels, base.config)
+    (folder / "training.json").write_text(json.dumps(training))
 
 
 def store_as(file, dtype):
@@ -190,6 +183,21 @@ def differences(folder, case):
     return found
 
 
+def train(directory):
+    """Train each adapter that was trained here as well, and compare the steps and what came out."""
+    passed, problems, counts = 0, {}, {}
+    for folder in sorted(path for path in directory.iterdir() if (path / "trained" / "steps.json").is_file()):
+        try:
+            found, counts[folder.name] = train_again(folder, json.loads((folder / "case.json").read_text()))
+        except Exception as error:
+            found = [f"{type(error).__name__}: {error}", traceback.format_exc(limit=-3)]
+        if found:
+            problems[folder.name] = found
+        else:
+            passed += 1
+    print(json.dumps({"passed": passed, "problems": problems, "counts": counts}))
+
+
 def one_sided(theirs, ours):
     yield from (("PEFT's", key) for key in sorted(theirs.keys() - ours.keys()))
     yield from (("ours", key) for key in sorted(ours.keys() - theirs.keys()))
@@ -215,7 +223,7 @@ def same(key, theirs, ours):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["write", "verify"])
+    parser.add_argument("command", choices=["write", "verify", "train"])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -226,8 +234,10 @@ def main():
     warnings.simplefilter("ignore")
     if arguments.command == "write":
         write(arguments.directory, arguments.count, arguments.seed)
-    else:
+    elif arguments.command == "verify":
         verify(arguments.directory)
+    else:
+        train(arguments.directory)
 
 
 if __name__ == "__main__":
