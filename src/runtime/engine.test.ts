@@ -190,6 +190,21 @@ describe("errors", () => {
     expect({ code, said }).toEqual({ code: 7, said: "" });
   });
 
+  test("options and outputs that there are not", async () => {
+    await expect(Engine.start({ device: "gpu" as never })).rejects.toMatchObject({
+      code: "usage",
+      message: "device: expected one of cpu, webgpu, cuda, auto, got gpu.",
+    });
+    await expect(Engine.start({ threads: -1 })).rejects.toThrow(
+      "threads: expected a whole number from 0, got -1.",
+    );
+    const program = await compile(engine, { outputs: { y: add(x, 1) } });
+    const feeds = { x: float32([2], [1, 2]) };
+    await expect((async () => engine.run(program, { feeds, fetch: ["z"] }))()).rejects.toThrow(
+      "fetch: the program has no output z. It has: y.",
+    );
+  });
+
   test("what cannot be sent is an error like others", async () => {
     const names = [() => "state"] as never;
     await expect(engine.remove(names)).rejects.toMatchObject({
@@ -207,7 +222,9 @@ describe("errors", () => {
     const feeds = { x: float32([2], [1, 2]) };
     const { outputs } = await engine.run(two, { ...ask, feeds });
     expect([...outputs["y"]!.data]).toEqual([3, 4]);
-    await expect(engine.run(one, { ...ask, feeds })).rejects.toThrow();
+    await expect(engine.run(one, { ...ask, feeds })).rejects.toThrow(
+      "the program has been released",
+    );
     await engine.release(one);
   });
 });

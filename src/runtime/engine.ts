@@ -12,6 +12,7 @@ import { BYTES } from "../graph/dtype.ts";
 import { Gate, guardExit } from "./gate.ts";
 import {
   CLOSED,
+  DEVICE_CHOICES,
   type Device,
   type EngineOptions,
   type HostTensor,
@@ -73,8 +74,10 @@ export class Engine {
     this.#worker.on("exit", () => this.#fail(CLOSED));
   }
 
-  /** Start an engine. Throws LowrankError("runtime") when the device is not available. */
+  /** Start an engine. Throws LowrankError("usage") for a device or a number of threads that there is not, and
+   * LowrankError("runtime") when the device is not available. */
   static async start(options: Partial<EngineOptions> = {}): Promise<Engine> {
+    checkOptions(options);
     // A device chosen by itself should work, even if a little slower.
     const allowFallback = options.device === "auto";
     const engine = new Engine({ device: "cpu", allowFallback, threads: 0, ...options });
@@ -115,6 +118,7 @@ export class Engine {
   run(program: Program, request: Partial<Omit<RunRequest, "program">> = {}): Promise<RunResult> {
     const { feeds = {}, reads = {}, updates = {}, writes = {}, fetch = [] } = request;
     checkFeeds(program, feeds);
+    checkFetches(program, fetch);
     const known = Object.entries(feeds).filter(([name]) => name in program.model.inputs);
     return this.#request("run", {
       program: program.id,
@@ -203,6 +207,31 @@ export class Engine {
 /** Bytes of a tensor. */
 export function sizeBytes({ dtype, shape }: Pick<HostTensor, "dtype" | "shape">): number {
   return sizeOf(shape) * BYTES[dtype];
+}
+
+/** Throws LowrankError("usage"). */
+function checkOptions({ device = "cpu", threads = 0 }: Partial<EngineOptions>): void {
+  if (!DEVICE_CHOICES.includes(device)) {
+    const known = DEVICE_CHOICES.join(", ");
+    throw new LowrankError("usage", `device: expected one of ${known}, got ${String(device)}.`);
+  }
+  if (!Number.isInteger(threads) || threads < 0) {
+    throw new LowrankError(
+      "usage",
+      `threads: expected a whole number from 0, got ${String(threads)}.`,
+    );
+  }
+}
+
+/** Throws LowrankError("runtime") for an output that the program does not have. */
+function checkFetches({ model }: Program, fetch: readonly string[]): void {
+  const unknown = fetch.filter((name) => !(name in model.outputs));
+  if (unknown.length === 0) return;
+  const known = Object.keys(model.outputs).join(", ");
+  throw new LowrankError(
+    "runtime",
+    `fetch: the program has no output ${unknown.join(", ")}. It has: ${known}.`,
+  );
 }
 
 /** Throws LowrankError("runtime") when a fed tensor does not have the shape that the program expects. */

@@ -116,7 +116,8 @@ export function createHost(): Handlers {
     },
 
     async run(request) {
-      const program = programs.get(request.program)!;
+      const program = programs.get(request.program);
+      if (!program) throw new Error("the program has been released");
       const feeds: Record<string, ort.Tensor> = {};
       for (const name of program.inputs) {
         const fed = request.feeds[name];
