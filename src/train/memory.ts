@@ -26,8 +26,8 @@ export interface MemoryEstimate {
 /** Node, ONNX Runtime and the data. */
 const PROCESS_BYTES = 2e8;
 const FLOAT = 4;
-/** ONNX Runtime's arena holds a third more than the tensors in it (a GPT-2 step: 1.1 GB for 0.82). */
-const ARENA = 1.3;
+/** ONNX Runtime's arena holds a little more than the tensors in it. */
+const ARENA = 1.1;
 
 /** Estimate what training takes with batches of a shape. */
 export function estimateMemory(
