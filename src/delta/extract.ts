@@ -72,6 +72,7 @@ export async function extractLora(options: ExtractOptions): Promise<ExtractRepor
   const target = targetOf(options);
   const output = await createOutputDirectory(options.output, {
     overwrite: options.overwrite ?? false,
+    inputs: [options.from, options.base],
   });
   try {
     const report = await extractInto(output.path, options, target);

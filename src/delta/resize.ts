@@ -65,7 +65,10 @@ export interface ResizeReport {
 export async function resizeLora(options: ResizeOptions): Promise<ResizeReport> {
   const target = targetOf(options);
   const { overwrite = false } = options;
-  const output = await createOutputDirectory(options.output, { overwrite });
+  const output = await createOutputDirectory(options.output, {
+    overwrite,
+    inputs: [options.adapter],
+  });
   try {
     const report = await resizeInto(output.path, options, target);
     await output.commit();

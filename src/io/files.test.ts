@@ -200,6 +200,21 @@ describe("createOutputDirectory", () => {
     expect(readdirSync(target)).toEqual(["new"]);
   });
 
+  it("never overwrites what the output is made from, also through a link", async () => {
+    const target = join(root, "one");
+    mkdirSync(target);
+    const data = join(target, "data.csv");
+    writeFileSync(data, "text,label");
+    symlinkSync(target, join(root, "link"));
+    for (const input of [data, target, join(root, "link")]) {
+      const inputs = [join(root, "elsewhere"), input];
+      await expect(createOutputDirectory(target, { overwrite: true, inputs })).rejects.toThrow(
+        `${target}: refusing to overwrite a directory that the output is made from: it holds ${input}. Choose another --output.`,
+      );
+    }
+    expect(readdirSync(root).sort()).toEqual(["link", "one"]);
+  });
+
   it("keeps the files when the target was filled in the meantime", async () => {
     const target = join(root, "one");
     const output = await createOutputDirectory(target);

@@ -138,19 +138,26 @@ export interface OutputDirectory {
   discard(): Promise<void>;
 }
 
+export interface OutputOptions {
+  readonly overwrite?: boolean;
+  /** Files and directories that the output is made from: one that holds any of them is not overwritten. */
+  readonly inputs?: readonly string[];
+}
+
 /** Starts an output directory `.<name>.tmp-<pid>` beside `directory`; parents are created.
  * A target that exists and is not empty is refused, unless `overwrite`: then it is replaced as a whole at `commit()`.
  * Errors: LowrankError "io". */
 export async function createOutputDirectory(
   directory: string,
-  options: { readonly overwrite?: boolean } = {},
+  { overwrite = false, inputs = [] }: OutputOptions = {},
 ): Promise<OutputDirectory> {
   requirePath("output directory", directory);
-  const overwrite = options.overwrite ?? false;
   try {
     // Behind a symbolic link the directory it points to is replaced, not the link.
-    const target = await realpath(directory).catch(() => resolve(directory));
-    await checkTarget(directory, target, overwrite);
+    const target = await realPath(directory);
+    if (await checkTarget(directory, target, overwrite)) {
+      await refuseInputs(directory, target, inputs);
+    }
     const parent = dirname(target);
     await mkdir(parent, { recursive: true });
     const path = await makeTemporary(join(parent, `.${basename(target)}.tmp-${process.pid}`));
@@ -210,6 +217,24 @@ async function checkTarget(name: string, target: string, overwrite: boolean): Pr
   }
   return true;
 }
+
+/** A base model or data that a careless --overwrite would remove. */
+async function refuseInputs(
+  name: string,
+  target: string,
+  inputs: readonly string[],
+): Promise<void> {
+  for (const input of inputs) {
+    if (!isWithin(await realPath(input), target)) continue;
+    throw new LowrankError(
+      "io",
+      `${name}: refusing to overwrite a directory that the output is made from: it holds ${input}. Choose another --output.`,
+    );
+  }
+}
+
+/** Without symbolic links, as far as it exists. */
+const realPath = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));
 
 function isWithin(path: string, directory: string): boolean {
   const way = relative(directory, path);

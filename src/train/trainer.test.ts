@@ -207,6 +207,9 @@ describe("output directory", () => {
     const refused = await failure(Trainer.create(options({ output })));
     expect(refused).toMatchObject({ code: "io" });
     const before = readdirSync(root).sort();
+    const { model } = options();
+    const onModel = await failure(Trainer.create(options({ output: model, overwrite: true })));
+    expect(onModel.message).toContain("refusing to overwrite a directory that the output is made");
     await failure(Trainer.create(options({ output: join(root, "new"), textColumn: "absent" })));
     expect(readdirSync(root).sort()).toEqual(before);
   });

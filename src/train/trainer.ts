@@ -67,7 +67,9 @@ export class Trainer {
   static async create(options: TrainerOptions, hooks: Hooks = {}): Promise<Trainer> {
     const { output: directory, overwrite = false } = options;
     const output =
-      directory === undefined ? undefined : await createOutputDirectory(directory, { overwrite });
+      directory === undefined
+        ? undefined
+        : await createOutputDirectory(directory, { overwrite, inputs: inputsOf(options) });
     try {
       const prepared = await prepare(options, output);
       return new Trainer(prepared, await startEngine(prepared, hooks), output);
@@ -138,7 +140,8 @@ export class Trainer {
 
   /** Write what is trained so far to a directory. */
   async save(directory: string, options: { overwrite?: boolean } = {}): Promise<void> {
-    const output = await createOutputDirectory(directory, options);
+    const inputs = inputsOf(this.#prepared.options);
+    const output = await createOutputDirectory(directory, { ...options, inputs });
     try {
       await writeOutputDirectory(output.path, output.target, this.#contents());
       await output.commit();
@@ -255,4 +258,13 @@ export class Trainer {
   #emit(event: TrainingEvent): void {
     for (const listener of this.#listeners) listener(event);
   }
+}
+
+/** The files and directories that a run reads. */
+function inputsOf({
+  model,
+  data,
+  validationData,
+}: Pick<TrainerOptions, "model" | "data" | "validationData">): string[] {
+  return [model, data, validationData].filter((input) => typeof input === "string");
 }

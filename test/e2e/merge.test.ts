@@ -233,6 +233,18 @@ describe("files", () => {
     expect(existsSync(join(output, "model.safetensors"))).toBe(true);
   });
 
+  test("neither the adapter nor its base is overwritten", async () => {
+    const { base, adapter } = await fixture(...VARIANTS["a classifier"]!);
+    for (const output of [base, adapter]) {
+      const flags = ["--adapter", adapter, "--output", output, "--overwrite"];
+      const { code, stderr } = await lowrank("merge", ...flags);
+      expect(code).toBe(1);
+      expect(stderr).toContain("refusing to overwrite a directory that the output is made from");
+    }
+    expect(existsSync(join(base, "model.safetensors"))).toBe(true);
+    expect(existsSync(join(adapter, "adapter_model.safetensors"))).toBe(true);
+  });
+
   test("--safe refuses what is not finite, and leaves nothing behind", async () => {
     const { adapter, output } = await fixture({ family: "bert" }, { r: 2 }, (path, values) => {
       if (path.endsWith("layer.1.attention.self.value.lora_B.weight")) values[3] = Infinity;

@@ -58,9 +58,11 @@ export const merge = defineCommand({
     "lowrank merge --adapter reviews-adapter --output reviews-model --dtype bf16 --max-shard-size 2GB --safe",
   ],
   async run({ adapter, output: target, model, overwrite, json, ...options }) {
-    const output = await createOutputDirectory(target, { overwrite });
+    const source = await opened(adapter, model);
+    const base = source.base.directory;
+    const output = await createOutputDirectory(target, { overwrite, inputs: [adapter, base] });
     try {
-      const { saved, base } = await mergeInto(output.path, adapter, model, options);
+      const saved = await mergeInto(output.path, adapter, source, options);
       await output.commit();
       const { files, sizeBytes, changed, untied } = saved;
       if (json) {
@@ -84,20 +86,18 @@ interface Options {
 async function mergeInto(
   path: string,
   directory: string,
-  asked: string | undefined,
+  { base, config, apply }: Opened,
   { dtype, maxShardSize, safe }: Options,
-): Promise<{ saved: SavedModel; base: string }> {
-  const { base, config, apply } = await opened(directory, asked);
+): Promise<SavedModel> {
   const before = baseTensors(base);
   await apply();
-  const saved = await saveMergedModel(path, base, before, {
+  return saveMergedModel(path, base, before, {
     dtype,
     maxShardBytes: bytesOf(maxShardSize),
     safe,
     config,
     tokenizer: directory,
   });
-  return { saved, base: base.directory };
 }
 
 interface Opened {
