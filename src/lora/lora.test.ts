@@ -6,17 +6,22 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { evaluate, evaluateModule, int32, largestDifference } from "../../test/run-graph.ts";
 import { adaptedModel, baseModel } from "../../test/tiny-lora.ts";
+import { grad } from "../autodiff/grad.ts";
+import { input } from "../graph/leaves.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Model } from "../models/family.ts";
 import { modelFromConfig } from "../models/auto.ts";
 import { modelInputs } from "../models/inputs.ts";
 import { bindParameters, parameterValues } from "../nn/bind.ts";
 import { fromArray, normal } from "../nn/init.ts";
+import { Embedding } from "../nn/layers.ts";
+import { sum } from "../ops/reduce.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { LoraOptions } from "./config.ts";
 import { applyLora } from "./apply.ts";
 import { loraConfig } from "./config.ts";
 import { mergedWeights } from "./merge.ts";
+import { TokenAdapter } from "./tokens.ts";
 import { plainConfig, savePlainAdapter } from "./plain.ts";
 import {
   adapterParameters,
@@ -263,6 +268,15 @@ describe("rows for single tokens", () => {
     expect([...new Set(touched.map((i) => Math.floor(i / 8)))]).toEqual(tokens);
     table.values = fromArray(merged as Float32Array);
     expect(largestDifference(await logits(plain), changed)).toBe(0);
+  });
+
+  test("the row of the padding token is not trained, as in PyTorch", async () => {
+    const adapter = new TokenAdapter(new Embedding(4, 2, { paddingIdx: 1 }), [3, 1]);
+    const rows = adapter.forward(input("ids", "int32", [4]));
+    const { gradients } = grad(sum(rows), [adapter.trainable_tokens_delta]);
+    const graph = bindParameters({ outputs: { gradient: gradients[0]! } }, adapter);
+    const { gradient } = await evaluate(engine, graph, { ids: int32([4], [0, 1, 3, 3]) });
+    expect([...gradient!]).toEqual([2, 2, 0, 0]);
   });
 
   test("an output head that shares the embedding's weight has the same rows", async () => {

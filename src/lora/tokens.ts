@@ -49,7 +49,16 @@ export class TokenAdapter extends Module {
       return linear(x, this.mergedWeight(), this.base_layer.bias);
     }
     const isReplaced = equal(reshape(gather(this.#replaced, x), [...x.shape, 1]), 1);
-    return where(isReplaced, gather(this.trainable_tokens_delta, gather(this.#rows, x)), y);
+    const rows = gather(this.trainable_tokens_delta, gather(this.#rows, x), {
+      paddingIdx: this.#paddingRow(this.base_layer),
+    });
+    return where(isReplaced, rows, y);
+  }
+
+  /** The replacement of the embedding's padding row, which is not trained either. */
+  #paddingRow({ paddingIdx }: Embedding): number | undefined {
+    const row = paddingIdx === undefined ? -1 : this.tokens.indexOf(paddingIdx);
+    return row === -1 ? undefined : row;
   }
 
   /** A weight with the rows replaced; default: the base's own. */

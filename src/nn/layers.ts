@@ -69,7 +69,7 @@ export class Conv1D extends Module {
 }
 
 export interface EmbeddingOptions {
-  /** Row that stands for padding (printed only; it is trained like any other here). */
+  /** Row that stands for padding: it gets no gradient. */
   paddingIdx?: number;
 }
 

@@ -45,24 +45,27 @@ export async function prepare(
   output: OutputDirectory | undefined,
 ): Promise<Prepared> {
   const { data, validationData } = given;
-  const options = trainOptions({
+  const asked = trainOptions({
     ...given,
     data: sourceName(data),
     ...(validationData === undefined ? {} : { validationData: sourceName(validationData) }),
   });
-  const kind = findTask(options.task);
-  const tables = await trainingData(kind, { ...options, data, validationData });
-  const configFile = join(options.model, "config.json");
+  const kind = findTask(asked.task);
+  const tables = await trainingData(kind, { ...asked, data, validationData });
+  const configFile = join(asked.model, "config.json");
   const config = await readJson(configFile, "model's configuration");
-  const task = kind.create(tables.train, options, config as Record<string, unknown>);
-  checkBestMetric(task, options);
+  const task = kind.create(tables.train, asked, config as Record<string, unknown>);
+  checkBestMetric(task, asked);
 
-  const { model: directory, maxLength, newHead, dropout } = options;
+  const { model: directory, maxLength, newHead, dropout } = asked;
   const base = await loadBase({ directory, task, maxLength, newHead, dropout });
-  const train = task.readExamples(tables.train, base.encoder, options);
+  const train = task.readExamples(tables.train, base.encoder, asked);
   const validation: Examples = tables.validation
-    ? task.readExamples(tables.validation, base.encoder, options)
+    ? task.readExamples(tables.validation, base.encoder, asked)
     : { examples: [], truncated: 0 };
+  // A batch is filled up to its size: no one wants to compute rows that there are no examples for.
+  const batchSize = Math.max(1, Math.min(asked.batchSize, train.examples.length));
+  const options = { ...asked, batchSize };
 
   const method = METHODS[options.method](options, base, task);
   if (output) await checkFreeSpace(output.path, output.target, method.storedBytes);

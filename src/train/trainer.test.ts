@@ -108,8 +108,15 @@ describe("training", () => {
   it("fills short batches without changing the loss", async () => {
     const more = { data: rows.slice(0, 3), validationSplit: 0, steps: 4, maxGradNorm: 0 };
     const exact = await run({ ...more, batchSize: 3 });
-    const filled = await run({ ...more, batchSize: 8 });
+    const filled = await run({ ...more, batchSize: 2, gradientAccumulation: 2 });
     for (const [i, loss] of exact.losses.entries()) expect(filled.losses[i]).toBeCloseTo(loss, 5);
+  });
+
+  it("computes no larger batch than there are examples", async () => {
+    const more = { data: rows.slice(0, 3), validationSplit: 0, steps: 2 };
+    const exact = await run({ ...more, batchSize: 3 });
+    const huge = await run({ ...more, batchSize: 1e6 });
+    expect(huge.losses).toEqual(exact.losses);
   });
 
   it("stops early and keeps the best adapter", async () => {
