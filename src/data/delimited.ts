@@ -1,6 +1,6 @@
 /**
- * @file CSV (RFC 4180, by csv-parse) and TSV (no quoting: a tab always separates, a quote is a character), with or
- * without a line of column names.
+ * @file CSV (RFC 4180, by csv-parse; also with the semicolons of many countries' spreadsheets) and TSV (no quoting: a tab
+ * always separates, a quote is a character), with or without a line of column names.
  *
  * With header "auto" the first line names the columns unless it looks like data, i.e. it has none of the usual names of
  * columns (columns.ts) and one of its cells is empty, a number, longer than 64 characters, twice in the line, or occurs
@@ -69,10 +69,22 @@ function splitTsv(bytes: Buffer): Fields[] {
   return records;
 }
 
-/** csv-parse's records with the line each starts on (its own count takes CRLF inside quotes for two lines). */
+/** Semicolons separate where the first line has no comma, and all lines then have equally many fields. */
 function splitCsv(file: string, bytes: Buffer): Fields[] {
+  const end = bytes.findIndex((byte) => byte === 0x0a || byte === 0x0d);
+  const firstLine = bytes.toString("utf8", 0, end === -1 ? bytes.length : end);
+  if (firstLine.includes(";") && !firstLine.includes(",")) {
+    const records = parseCsv(file, bytes, ";");
+    const full = records.filter(({ cells }) => cells.length > 1 || cells[0] !== "");
+    if (full.every(({ cells }) => cells.length === full[0]!.cells.length)) return records;
+  }
+  return parseCsv(file, bytes, ",");
+}
+
+/** csv-parse's records with the line each starts on (its own count takes CRLF inside quotes for two lines). */
+function parseCsv(file: string, bytes: Buffer, delimiter: "," | ";"): Fields[] {
   const lineEnds = bytes.includes(0x0a) ? ["\r\n", "\n"] : ["\r"];
-  const options = { relax_column_count: true, record_delimiter: lineEnds };
+  const options = { delimiter, relax_column_count: true, record_delimiter: lineEnds };
   let records: string[][];
   try {
     records = parse(bytes, options);

@@ -263,6 +263,26 @@ describe("readTable", () => {
     );
   });
 
+  it("names UTF-16 as such, with and without a byte order mark", async () => {
+    const text = "text,label\nfünf,1\n";
+    for (const start of ["", "\ufeff"]) {
+      expect(await message("a.csv", Buffer.from(start + text, "utf16le"))).toBe(
+        "a.csv: expected UTF-8 text, got UTF-16. Save the file as UTF-8, for example: iconv -f UTF-16 -t UTF-8.",
+      );
+    }
+  });
+
+  it("reads what semicolons separate", async () => {
+    const { columns, rows } = await read("a.csv", 'text;label\nyes, please;ham\n"a; b";spam\n');
+    expect(columns).toEqual(["text", "label"]);
+    expect(rows.map(({ values }) => values["text"])).toEqual(["yes, please", "a; b"]);
+    // A semicolon within the only column separates nothing.
+    const one = await read("b.csv", "text\na; b\nc\n");
+    expect(one.rows.map(({ values }) => values["text"])).toEqual(["a; b", "c"]);
+    const loose = await read("c.csv", "a; b\nc\nd\n", { header: false });
+    expect(loose.columns).toEqual(["column1"]);
+  });
+
   it("reads 100,000 rows in a moment", async () => {
     const rows = Array.from({ length: 100_000 }, (_, i) => `"message, number ${i}",${i % 2}\n`);
     const table = await read("big.csv", `text,label\n${rows.join("")}`);

@@ -118,8 +118,22 @@ async function readBytes(file: string): Promise<Buffer> {
   }
 }
 
+/** A byte order mark, or every other byte of the beginning is 0 (more or less: not all is Latin). */
+function looksLikeUtf16(bytes: Buffer): boolean {
+  const mark = bytes.length < 2 ? 0 : bytes.readUInt16BE(0);
+  if (mark === 0xfeff || mark === 0xfffe) return true;
+  const start = bytes.subarray(0, 512);
+  return start.filter((byte) => byte === 0).length > start.length / 3;
+}
+
 /** Text in another encoding would train on broken characters: refused rather than replaced. */
 function requireUtf8(file: string, bytes: Buffer): void {
+  if (looksLikeUtf16(bytes)) {
+    throw new LowrankError(
+      "data",
+      `${file}: expected UTF-8 text, got UTF-16. Save the file as UTF-8, for example: iconv -f UTF-16 -t UTF-8.`,
+    );
+  }
   if (isUtf8(bytes)) return;
   let line = 1;
   for (let start = 0; start < bytes.length; line++) {

@@ -47,6 +47,7 @@ export const causalLm: TaskKind = {
   type: "CAUSAL_LM",
   name: "causal-lm",
   aliases: ["clm", "language-modeling", "text-generation"],
+  options: ["textColumn", "promptColumn", "completionColumn"],
   keepsBaseHead: true,
 
   strata: (table) => table.rows.map(() => 0),

@@ -60,6 +60,16 @@ export const questionAnswering: TaskKind = {
   type: "QUESTION_ANS",
   name: "question-answering",
   aliases: ["qa", "extractive-qa"],
+  options: [
+    "questionColumn",
+    "contextColumn",
+    "answersColumn",
+    "answerStartColumn",
+    "stride",
+    "maxAnswerTokens",
+    "nullThreshold",
+    "dropTokenTypes",
+  ],
 
   strata: (table) => table.rows.map(() => 0),
   groups: contextGroups,

@@ -29,6 +29,15 @@ export const sequenceClassification: TaskKind = {
   type: "SEQ_CLS",
   name: "sequence-classification",
   aliases: ["text-classification"],
+  options: [
+    "textColumn",
+    "textPairColumn",
+    "labelColumn",
+    "problemType",
+    "labelSeparator",
+    "threshold",
+    "classWeights",
+  ],
 
   strata(table, options) {
     const labelColumns = findLabelColumns(table, options.labelColumn);

@@ -125,6 +125,8 @@ export interface TaskKind {
   readonly name: string;
   /** Other names that users know it by. */
   readonly aliases: readonly string[];
+  /** The columns and settings that it reads; those of other tasks are refused. */
+  readonly options: readonly (keyof TaskOptions)[];
   /** Whether the head is the base model's own, so that adapters have none. */
   readonly keepsBaseHead?: boolean;
   /** A class of each row, in whose proportions a held-out part is split off; all 0 where there are none. */

@@ -80,6 +80,18 @@ export const tokenClassification: TaskKind = {
   type: "TOKEN_CLS",
   name: "token-classification",
   aliases: ["ner", "token-cls"],
+  options: [
+    "tokensColumn",
+    "tagsColumn",
+    "textColumn",
+    "spansColumn",
+    "classWeights",
+    "stride",
+    "labelAllTokens",
+    "tagScheme",
+    "tagNames",
+    "spanUnit",
+  ],
 
   strata(table, options) {
     const types = new Map<string | undefined, number>();

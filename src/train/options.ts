@@ -6,8 +6,8 @@ import { listIssues } from "../format.ts";
 import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
 import { DEVICE_CHOICES } from "../runtime/protocol.ts";
-import { TASKS } from "../tasks/registry.ts";
-import { columnOptions, taskSettings } from "../tasks/options.ts";
+import { findTask, TASKS } from "../tasks/registry.ts";
+import { columnOptions, taskSettings, type TaskOptions } from "../tasks/options.ts";
 
 const lora = loraConfigSchema.shape;
 const count = z.number().int().positive();
@@ -215,26 +215,62 @@ const OWN_OPTIONS = {
   full: ["trainModules", "trainLastLayers"],
 } as const;
 
+const TASK_OPTIONS = [
+  ...Object.keys(columnOptions),
+  ...Object.keys(taskSettings),
+] as (keyof TaskOptions)[];
+
 /** What does not go together. */
 function contradictions(options: Parsed): string[] {
-  const { method, save, model, data } = options;
-  const other = method === "lora" ? "full" : "lora";
-  const usual = trainOptionsSchema.parse({ model, data });
-  const misplaced = OWN_OPTIONS[other].filter((name) => {
+  const usual = trainOptionsSchema.parse({ model: options.model, data: options.data });
+  const isGiven = (name: string): boolean => {
     const [value, otherwise] = [options, usual].map((all) => all[name as keyof Parsed]);
     return JSON.stringify(value) !== JSON.stringify(otherwise);
-  });
-  const isWritten = save === undefined || (save === "adapter") === (method === "lora");
+  };
   return [
-    ...misplaced.map(
-      (name) => `${name}: goes with method ${other}, not with ${method}; leave it out`,
-    ),
-    ...(isWritten
+    ...ofOtherMethod(options, isGiven),
+    ...ofOtherTasks(options, isGiven),
+    ...withoutCompany(options, isGiven),
+    ...notWritten(options),
+  ];
+}
+
+type IsGiven = (name: string) => boolean;
+
+function ofOtherMethod({ method }: Parsed, isGiven: IsGiven): string[] {
+  const other = method === "lora" ? "full" : "lora";
+  return OWN_OPTIONS[other]
+    .filter(isGiven)
+    .map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`);
+}
+
+function ofOtherTasks({ task }: Parsed, isGiven: IsGiven): string[] {
+  const { name: own, options: known } = findTask(task);
+  return TASK_OPTIONS.filter((name) => !known.includes(name) && isGiven(name)).map((name) => {
+    const owners = TASKS.filter(({ options }) => options.includes(name));
+    const others = owners.map((owner) => owner.name).join(" or ");
+    return `${name}: goes with task ${others}, not with ${own}; leave it out`;
+  });
+}
+
+/** Options that do nothing without another one. */
+function withoutCompany(options: Parsed, isGiven: IsGiven): string[] {
+  const validates = options.validationData !== undefined || options.validationSplit > 0;
+  return [
+    ...(options.earlyStopping === undefined || validates
       ? []
-      : [
-          method === "lora"
-            ? `save: expected "adapter" with method lora, got "${save}"; lowrank merge makes a model of an adapter`
-            : 'save: expected "model" or "delta" with method full, got "adapter"; lowrank extract makes an adapter of a change',
-        ]),
+      : ["earlyStopping: needs validationData, or a validationSplit above 0"]),
+    ...(options.loraPlusLrRatio !== undefined || !isGiven("loraPlusLrEmbedding")
+      ? []
+      : ["loraPlusLrEmbedding: needs loraPlusLrRatio"]),
+  ];
+}
+
+function notWritten({ method, save }: Parsed): string[] {
+  if (save === undefined || (save === "adapter") === (method === "lora")) return [];
+  return [
+    method === "lora"
+      ? `save: expected "adapter" with method lora, got "${save}"; lowrank merge makes a model of an adapter`
+      : 'save: expected "model" or "delta" with method full, got "adapter"; lowrank extract makes an adapter of a change',
   ];
 }
