@@ -61,7 +61,7 @@ export const extract = defineCommand({
     "Approximate the change that training made to a model by a LoRA adapter: the closest matrices of a rank (truncated " +
     "singular value decomposition). Heads, biases and norms that changed are stored whole.",
   schema,
-  flags: { rank: "-r, --rank" },
+  flags: { rank: "-r, --rank", output: "-o, --output" },
   aliases: { model: "base" },
   groups: {
     Evaluation: [

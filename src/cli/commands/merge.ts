@@ -52,6 +52,7 @@ export const merge = defineCommand({
     "transformers, vLLM, llama.cpp and all else that reads Hugging Face's format. Takes the memory of the largest " +
     "weight, not of the model.",
   schema,
+  flags: { output: "-o, --output" },
   placeholders: { adapter: "dir", output: "dir", model: "dir", maxShardSize: "size" },
   examples: [
     "lowrank merge --adapter reviews-adapter --output reviews-model",

@@ -26,7 +26,7 @@ export const resize = defineCommand({
     "Reduce the rank of an adapter: each matrix of its change is replaced by the closest one of lower rank. Needs no base " +
     "model. What else the adapter holds stays as it is.",
   schema,
-  flags: { rank: "-r, --rank" },
+  flags: { rank: "-r, --rank", output: "-o, --output" },
   placeholders: { adapter: "dir", output: "dir" },
   examples: [
     "lowrank resize --adapter reviews-adapter --rank 4 --output reviews-small",

@@ -1,4 +1,5 @@
 /** @file Training as plain lines of text, for logs and pipes. */
+import { formatBytes } from "../../format.ts";
 import type { Listener, StartedEvent, StepEvent, TrainingEvent, TrainResult } from "../events.ts";
 import type { Metrics } from "../../tasks/task.ts";
 
@@ -83,7 +84,7 @@ function startedLines(event: StartedEvent): string[] {
   return [
     `model: ${event.model} (${event.modelType}), ${count(event.parameters)} parameters, ` +
       `${count(event.trainableParameters)} trained (${percent(event.trainableParameters / event.parameters)}), ` +
-      `${event.saves} ${(event.storedBytes / 1e6).toFixed(1)} MB`,
+      `${event.saves} ${formatBytes(event.storedBytes)}`,
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
