@@ -47,7 +47,7 @@ const scores = (text: string): unknown[] =>
 test("train, evaluate, predict, inspect and merge", async () => {
   const text = await train(0, delta, "--save", "delta", "--train-last-layers", "1");
   expect(text).toMatch(
-    /bert \(bert\), [\d,]+ parameters, [\d,]+ trained \(\d+\.\d %\), delta 0\.0 MB/,
+    /bert \(bert\), [\d,]+ parameters, [\d,]+ trained \(\d+\.\d %\), delta 10\.1 kB/,
   );
   expect(text).toMatch(/training: 10 steps, 2 epochs, on cpu, about 0\.2 GB of memory/);
   expect(text).toMatch(new RegExp(`delta +${delta} `));
