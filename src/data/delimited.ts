@@ -41,9 +41,7 @@ export function readDelimited(
   quoted: boolean,
   header: HeaderOption,
 ): Table {
-  const records = (quoted ? splitCsv(file, bytes) : splitTsv(bytes)).filter(
-    ({ cells }) => cells.length > 1 || cells[0] !== "",
-  );
+  const records = withoutEmpty(quoted ? splitCsv(file, bytes) : splitTsv(bytes));
   const [first, ...rest] = records;
   if (first === undefined) {
     throw new LowrankError("data", `${file}: the file has only empty lines. Add examples.`);
@@ -63,6 +61,9 @@ export function readDelimited(
   return { file, columns, rows, unit: "line" };
 }
 
+const withoutEmpty = (records: readonly Fields[]): Fields[] =>
+  records.filter(({ cells }) => cells.length > 1 || cells[0] !== "");
+
 function splitTsv(bytes: Buffer): Fields[] {
   const records: Fields[] = [];
   for (const { line, text } of linesOf(bytes)) records.push({ line, cells: text.split("\t") });
@@ -75,8 +76,8 @@ function splitCsv(file: string, bytes: Buffer): Fields[] {
   const firstLine = bytes.toString("utf8", 0, end === -1 ? bytes.length : end);
   if (firstLine.includes(";") && !firstLine.includes(",")) {
     const records = parseCsv(file, bytes, ";");
-    const full = records.filter(({ cells }) => cells.length > 1 || cells[0] !== "");
-    if (full.every(({ cells }) => cells.length === full[0]!.cells.length)) return records;
+    const [first, ...rest] = withoutEmpty(records);
+    if (rest.every(({ cells }) => cells.length === first!.cells.length)) return records;
   }
   return parseCsv(file, bytes, ",");
 }
