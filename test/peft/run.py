@@ -153,17 +153,7 @@ def cast(model, tensor):
 
 def verify(directory):
     """Compare each saved adapter with PEFT's own: outputs, tensors, options, and warnings."""
-    passed, problems = 0, {}
-    for folder in sorted(path for path in directory.iterdir() if (path / "saved").is_dir()):
-        try:
-            found = differences(folder, json.loads((folder / "case.json").read_text()))
-        except Exception as error:
-            found = [f"{type(error).__name__}: {error}", traceback.format_exc(limit=-3)]
-        if found:
-            problems[folder.name] = found
-        else:
-            passed += 1
-    print(json.dumps({"passed": passed, "problems": problems}))
+    print(json.dumps(compare(directory, "saved", differences)))
 
 
 def differences(folder, case):
@@ -185,17 +175,29 @@ def differences(folder, case):
 
 def train(directory):
     """Train each adapter that was trained here as well, and compare the steps and what came out."""
-    passed, problems, counts = 0, {}, {}
-    for folder in sorted(path for path in directory.iterdir() if (path / "trained" / "steps.json").is_file()):
+    counts = {}
+
+    def differences_of_training(folder, case):
+        found, counts[folder.name] = train_again(folder, case)
+        return found
+
+    result = compare(directory, "trained/steps.json", differences_of_training)
+    print(json.dumps({**result, "counts": counts}))
+
+
+def compare(directory, made, differences_of):
+    """What `differences_of` finds in each case for which `made` is there; an exception is a difference, too."""
+    passed, problems = 0, {}
+    for folder in sorted(path for path in directory.iterdir() if (path / made).exists()):
         try:
-            found, counts[folder.name] = train_again(folder, json.loads((folder / "case.json").read_text()))
+            found = differences_of(folder, json.loads((folder / "case.json").read_text()))
         except Exception as error:
             found = [f"{type(error).__name__}: {error}", traceback.format_exc(limit=-3)]
         if found:
             problems[folder.name] = found
         else:
             passed += 1
-    print(json.dumps({"passed": passed, "problems": problems, "counts": counts}))
+    return {"passed": passed, "problems": problems}
 
 
 def one_sided(theirs, ours):
