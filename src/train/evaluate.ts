@@ -9,6 +9,7 @@ import { deadRows } from "../passes/dead-rows.ts";
 import { compile } from "../runtime/compile.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
 import type { Example, Feeds, Input, Metrics, Outputs, Task } from "../tasks/task.ts";
+import { PromiseCache } from "./promise-cache.ts";
 
 /** Compiled shapes that are kept: each holds working memory of its size. */
 const MAX_PROGRAMS = 32;
@@ -44,11 +45,15 @@ interface BatchResult {
 
 export class Evaluator {
   readonly #options: EvaluatorOptions;
-  /** By shape, the least recently used first. Promises, so that calls at the same time compile a shape once. */
-  readonly #programs = new Map<string, Promise<Program>>();
+  /** By shape. */
+  readonly #programs: PromiseCache<Program>;
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
+    this.#programs = new PromiseCache({
+      release: (program) => options.engine.release(program),
+      capacity: MAX_PROGRAMS,
+    });
   }
 
   /** Mean loss and the task's metrics over labelled examples. */
@@ -71,9 +76,7 @@ export class Evaluator {
 
   /** Release the compiled programs; those needed again are compiled again. */
   async release(): Promise<void> {
-    const programs = [...this.#programs.values()];
-    this.#programs.clear();
-    for (const compiling of programs) await this.#release(compiling);
+    await this.#programs.clear();
   }
 
   /** What the task keeps of each example, in order, and the mean loss. */
@@ -120,11 +123,7 @@ export class Evaluator {
   }
 
   #program(shape: InputShape): Promise<Program> {
-    const key = `${shape.batch}x${shape.length}`;
-    const program = this.#programs.get(key) ?? this.#compile(shape);
-    this.#programs.delete(key);
-    this.#programs.set(key, program);
-    return program;
+    return this.#programs.get(`${shape.batch}x${shape.length}`, () => this.#compile(shape));
   }
 
   async #compile(shape: InputShape): Promise<Program> {
@@ -133,21 +132,7 @@ export class Evaluator {
     const { results, lossSum } = task.build(model, shape);
     const graph = deadRows({ outputs: { ...results, [LOSS]: lossSum } });
     const bound = bindParameters(graph, model, names);
-    await this.#makeRoom();
     return compile(engine, bound);
-  }
-
-  async #makeRoom(): Promise<void> {
-    const [oldest] = this.#programs;
-    if (!oldest || this.#programs.size < MAX_PROGRAMS) return;
-    this.#programs.delete(oldest[0]);
-    await this.#release(oldest[1]);
-  }
-
-  /** One that could not be compiled has nothing to release. */
-  async #release(compiling: Promise<Program>): Promise<void> {
-    const program = await compiling.catch(() => undefined);
-    if (program) await this.#options.engine.release(program);
   }
 }
 

@@ -1,5 +1,6 @@
 /** @file Training steps that are one compiled graph each (step.ts). */
 import type { Program } from "../runtime/engine.ts";
+import { PromiseCache } from "./promise-cache.ts";
 import { buildStep, type StepKind } from "./step.ts";
 import {
   compileStep,
@@ -17,12 +18,15 @@ interface CompiledStep {
 
 export class FusedStep implements StepPrograms {
   readonly #context: StepContext;
-  readonly #compiled = new Map<string, Promise<CompiledStep>>();
+  readonly #compiled: PromiseCache<CompiledStep>;
   /** Made once: later programs find gradients there that they add to. */
   #gradients: Promise<void> | undefined;
 
   constructor(context: StepContext) {
     this.#context = context;
+    this.#compiled = new PromiseCache({
+      release: ({ program }) => context.engine.release(program),
+    });
   }
 
   async run(batch: MicroBatch, kind: StepKind, feeds: StepFeeds): Promise<StepResult> {
@@ -37,19 +41,12 @@ export class FusedStep implements StepPrograms {
   }
 
   async release(): Promise<void> {
-    const { engine } = this.#context;
-    for (const step of this.#compiled.values()) await engine.release((await step).program);
-    this.#compiled.clear();
+    await this.#compiled.clear();
   }
 
   #compile(batch: MicroBatch, kind: StepKind): Promise<CompiledStep> {
     const key = `${batch.key}|${kind.accumulated}|${kind.update}`;
-    let compiled = this.#compiled.get(key);
-    if (!compiled) {
-      compiled = this.#compileNew(batch, kind);
-      this.#compiled.set(key, compiled);
-    }
-    return compiled;
+    return this.#compiled.get(key, () => this.#compileNew(batch, kind));
   }
 
   async #compileNew(batch: MicroBatch, kind: StepKind): Promise<CompiledStep> {

@@ -8,6 +8,7 @@ import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { EngineOptions } from "../runtime/protocol.ts";
+import { PromiseCache } from "./promise-cache.ts";
 
 /** Names of parameters by which models can share them. */
 export type SharedNames = ReadonlyMap<Parameter, string>;
@@ -23,8 +24,8 @@ export interface EngineShare {
 
 export class SharedEngine {
   readonly #engine: Engine;
-  /** Weights that models share, put or about to be. */
-  readonly #shared = new Map<string, Promise<void>>();
+  /** Weights that models share, by their names. */
+  readonly #shared = new PromiseCache<void>();
   #users = 0;
   /** Models that there have been. */
   #count = 0;
@@ -58,7 +59,7 @@ export class SharedEngine {
           await this.#put(own + path, path, parameter);
           names.set(parameter, own + path);
         } else {
-          await this.#putOnce(name, path, parameter);
+          await this.#shared.get(name, () => this.#put(name, path, parameter));
           names.set(parameter, name);
         }
       }
@@ -67,17 +68,6 @@ export class SharedEngine {
       throw error;
     }
     return { engine: this.#engine, names, release };
-  }
-
-  async #putOnce(name: string, path: string, parameter: Parameter): Promise<void> {
-    const known = this.#shared.get(name);
-    if (known) return known;
-    const put = this.#put(name, path, parameter);
-    this.#shared.set(name, put);
-    await put.catch((error: unknown) => {
-      this.#shared.delete(name);
-      throw error;
-    });
   }
 
   async #put(name: string, path: string, parameter: Parameter): Promise<void> {

@@ -18,6 +18,7 @@ import type { AdamWOptions } from "../optim/adamw.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
 import { PASSES, type OptimizeOptions } from "../passes/optimize.ts";
 import type { Engine, Program } from "../runtime/engine.ts";
+import { PromiseCache } from "./promise-cache.ts";
 import { gradientsOf, scalarInput, updated, type StepKind } from "./step.ts";
 import {
   compileStep,
@@ -94,11 +95,12 @@ interface Piece {
 export class SplitStep implements StepPrograms {
   readonly #context: StepContext;
   readonly #pieces: readonly Piece[];
-  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #programs: PromiseCache<Program>;
 
   private constructor(context: StepContext, pieces: readonly Piece[]) {
     this.#context = context;
     this.#pieces = pieces;
+    this.#programs = new PromiseCache({ release: (program) => context.engine.release(program) });
   }
 
   /** Name the pieces of the buckets, which the engine holds, and make room for their gradients. */
@@ -149,9 +151,7 @@ export class SplitStep implements StepPrograms {
   }
 
   async release(): Promise<void> {
-    for (const program of this.#programs.values())
-      await this.#context.engine.release(await program);
-    this.#programs.clear();
+    await this.#programs.clear();
   }
 
   async #update(feeds: StepFeeds): Promise<void> {
@@ -180,12 +180,7 @@ export class SplitStep implements StepPrograms {
   }
 
   #program(key: string, build: () => Graph): Promise<Program> {
-    let program = this.#programs.get(key);
-    if (!program) {
-      program = compileStep(this.#context, build());
-      this.#programs.set(key, program);
-    }
-    return program;
+    return this.#programs.get(key, async () => compileStep(this.#context, build()));
   }
 }
 
