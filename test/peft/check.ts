@@ -234,10 +234,12 @@ console.log(
 const failedAgain = Object.keys(again["problems"]).length;
 const numbers = Object.values<Record<string, number>>(again["counts"]);
 const total = (name: string): number => numbers.reduce((sum, count) => sum + count[name]!, 0);
+const vague = numbers.filter((count) => count["left_out"]! > count["compared"]!).length;
 const most = (name: string): string =>
   `${Math.round(100 * Math.max(0, ...numbers.map((count) => count[name]!)))} %`;
 console.log(
-  `trained by PyTorch: ${again["passed"]} equal, ${failedAgain} failed; ` +
+  `trained by PyTorch: ${again["passed"]} equal, ${failedAgain} failed, ` +
+    `in ${vague} less than half is determined; ` +
     `${total("compared")} numbers compared, ${total("left_out")} not determined; ` +
     `of what is allowed are used ${most("used")}, by PyTorch's float32 ${most("used_by_torch")}`,
 );

@@ -130,10 +130,8 @@ def train_again(folder, case):
     training = json.loads((folder / "training.json").read_text())
     ours = json.loads((folder / "trained" / "steps.json").read_text())
     torch.manual_seed(0)
-    exact, *rounded = (
-        Run(perturbed(load_adapter(folder, case["task"], "adapter", trainable=True)[0].to(dtype)), case, training)
-        for dtype in [torch.float64] + SAMPLES * [torch.float32]
-    )
+    exact = Run(load_adapter(folder, case["task"], "adapter", trainable=True)[0].double(), case, training)
+    rounded = [Run(rounded_model(folder, case), case, training) for _ in range(SAMPLES)]
     bounds = Bounds(exact, rounded)
     steps = []
     for micro_batches in ours["micro_batches"]:
@@ -147,12 +145,16 @@ def train_again(folder, case):
     return found + tensors, counts
 
 
+def rounded_model(folder, case):
+    """A model that rounds in its own way, also what is left of its weights when their parts are taken out."""
+    return perturbed(load_adapter(folder, case["task"], "adapter", trainable=True, change_base=perturbed)[0])
+
+
 @torch.no_grad()
 def perturbed(model):
-    """In float32, weights that are others by their rounding: each such run rounds in its own way."""
+    """The model with weights that are others by the rounding of float32."""
     for value in model.parameters():
-        if value.dtype == torch.float32:
-            value.mul_(1 + 2**-24 * torch.randn_like(value))
+        value.mul_(1 + 2**-24 * torch.randn_like(value))
     return model
 
 
@@ -240,8 +242,6 @@ def tensor_differences(folder, case, bounds):
         counts["used"] = max(counts["used"], share(off, bound))
         torch_off = max(share((tensors[key] - exact[key]).abs(), bound) for tensors in torchs)
         counts["used_by_torch"] = max(counts["used_by_torch"], torch_off)
-    if counts["left_out"] > counts["compared"]:
-        found.append(f"only {counts['compared']} numbers are determined, {counts['left_out']} are not")
     return found, counts
 
 
