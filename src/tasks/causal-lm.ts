@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { findColumn, findOptionalColumn, textValues } from "../data/columns.ts";
 import type { Table } from "../data/table.ts";
-import { LowrankError } from "../errors.ts";
 import { IGNORED_LABEL } from "../ops/functional.ts";
 import { sum } from "../ops/reduce.ts";
 import { collateTokens, tokenRows } from "./collate.ts";
@@ -12,6 +11,7 @@ import { completionExample, textExamples, type LanguageExample } from "./languag
 import { rowLosses } from "./language/loss.ts";
 import { LABELS, objectiveOf } from "./objectives.ts";
 import type { Columns } from "./options.ts";
+import { knownColumns, parseState } from "./state.ts";
 import type { Encoder, Examples, Input, Metrics, MetricTable, Task, TaskKind } from "./task.ts";
 
 const stateSchema = z.object({
@@ -56,17 +56,8 @@ export const causalLm: TaskKind = {
     return makeTask(formatOf(table, options));
   },
 
-  restore(state, where) {
-    const parsed = stateSchema.safeParse(state);
-    if (parsed.success) return makeTask(parsed.data);
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join(".")}: ${message}`,
-    );
-    throw new LowrankError(
-      "config",
-      `${where}: not a causal language modelling task: ${problems.join("; ")}. Train the adapter again.`,
-    );
-  },
+  restore: (state, where) =>
+    makeTask(parseState(stateSchema, state, "causal language modelling", where)),
 
   fromConfig: () => makeTask({ format: "text" }),
 };
@@ -92,12 +83,11 @@ function makeTask(state: State): Task<LanguageExample, number, LanguagePredictio
   const fields = FIELDS[format];
   const objective = objectiveOf("CAUSAL_LM");
 
-  const readInputs = (table: Table, columns: Columns = {}): Input[] => {
-    const values = fields.map((field) => {
-      const known = state[`${field}Column`];
-      const there = known !== undefined && table.columns.includes(known) ? known : undefined;
-      return textValues(table, findColumn(table, field, columns[`${field}Column`] ?? there));
-    });
+  const readInputs = (table: Table, columns?: Columns): Input[] => {
+    const known = knownColumns(table, state, columns);
+    const values = fields.map((field) =>
+      textValues(table, findColumn(table, field, known[`${field}Column`])),
+    );
     return table.rows.map((_, row) =>
       Object.fromEntries(fields.map((field, i) => [field, values[i]![row]])),
     );

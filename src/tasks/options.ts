@@ -20,15 +20,10 @@ export const columnOptions = Object.fromEntries(
 /** Names of columns that the user gave; others are found by their usual names. */
 export type Columns = { readonly [C in ColumnOption]?: string | undefined };
 
-export const CLASS_WEIGHTS = ["none", "balanced"] as const;
-export type ClassWeights = (typeof CLASS_WEIGHTS)[number];
-
-export const PROBLEM_CHOICES = ["auto", "single", "multi", "regression"] as const;
-
 /** Settings of tasks beside their columns. */
 export const taskSettings = {
   problemType: z
-    .enum(PROBLEM_CHOICES)
+    .enum(["auto", "single", "multi", "regression"])
     .default("auto")
     .describe(
       "What sequence classification predicts: single (one label), multi (several) or regression (a number); auto: by the labels",
@@ -45,7 +40,7 @@ export const taskSettings = {
     .default(0.5)
     .describe("Lowest probability of a predicted label, where a text may have several"),
   classWeights: z
-    .enum(CLASS_WEIGHTS)
+    .enum(["none", "balanced"])
     .default("none")
     .describe("Weights of the classes in the loss: balanced gives each class the same total"),
   stride: z

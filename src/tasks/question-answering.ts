@@ -7,7 +7,7 @@ import { modelInputs } from "../models/inputs.ts";
 import { collateTokens, rowValues } from "./collate.ts";
 import { fieldTexts } from "./inputs.ts";
 import { END_POSITIONS, objectiveOf, START_POSITIONS } from "./objectives.ts";
-import { MAX_N_BEST, settingsOf, taskSettings, type Columns } from "./options.ts";
+import { MAX_N_BEST, settingsOf, taskSettings } from "./options.ts";
 import {
   encodeQuestions,
   NO_POSITION,
@@ -23,14 +23,9 @@ import {
   type AnswerPrediction,
 } from "./questions/answer.ts";
 import { answerMetrics, metricTables, type AnswerMetrics } from "./questions/metrics.ts";
-import {
-  contextGroups,
-  findQuestionColumns,
-  readInputs,
-  readQuestions,
-  type QuestionColumns,
-} from "./questions/read.ts";
+import { contextGroups, findQuestionColumns, readInputs, readQuestions } from "./questions/read.ts";
 import { bestTokens, type WindowResult } from "./questions/spans.ts";
+import { knownColumns, parseState } from "./state.ts";
 import type { Input, Task, TaskKind } from "./task.ts";
 
 export type { AnswerCandidate, AnswerPrediction } from "./questions/answer.ts";
@@ -50,9 +45,6 @@ const stateSchema = z.object({
 });
 
 type State = z.infer<typeof stateSchema>;
-
-/** Details of metrics. */
-export type QuestionAnsweringDetails = AnswerMetrics;
 
 type QuestionAnsweringTask = Task<WindowExample, WindowResult, AnswerPrediction>;
 
@@ -92,17 +84,7 @@ export const questionAnswering: TaskKind = {
     });
   },
 
-  restore(state, where) {
-    const parsed = stateSchema.safeParse(state);
-    if (parsed.success) return makeTask(parsed.data);
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join(".")}: ${message}`,
-    );
-    throw new LowrankError(
-      "config",
-      `${where}: not a question answering task: ${problems.join("; ")}. Train the adapter again.`,
-    );
-  },
+  restore: (state, where) => makeTask(parseState(stateSchema, state, "question answering", where)),
 
   // PEFT trains without token types.
   fromConfig: () => makeTask(stateSchema.parse({ dropTokenTypes: true })),
@@ -131,11 +113,11 @@ function makeTask(state: State): QuestionAnsweringTask {
     settings: ["stride", "maxAnswerTokens", "nullThreshold", "nBest"],
 
     readExamples(table, encoder, columns) {
-      const { questions, warnings } = readQuestions(table, preferred(table, state, columns));
+      const { questions, warnings } = readQuestions(table, knownColumns(table, state, columns));
       const { examples, truncated } = encodeQuestions(questions, encoder, stride);
       return { examples, truncated, warnings: [...warnings, ...tooLong(table, examples, state)] };
     },
-    readInputs: (table, columns) => readInputs(table, preferred(table, state, columns)),
+    readInputs: (table, columns) => readInputs(table, knownColumns(table, state, columns)),
     inputExamples: (inputs, encoder) => encodeQuestions(unlabelled(inputs), encoder, stride),
 
     collate(examples, shape, padTokenId) {
@@ -185,17 +167,6 @@ function makeTask(state: State): QuestionAnsweringTask {
     lines: ({ nBest: several, ...best }) => (several ?? [best]).map(cells),
     tables: ({ details }) => metricTables(details as unknown as AnswerMetrics),
   };
-}
-
-/** The user's columns; those of training where the table has them. */
-function preferred(table: Table, state: State, columns: Columns = {}): Columns {
-  const names = ["questionColumn", "contextColumn", "answersColumn", "answerStartColumn"] as const;
-  const known = names.map((name): [string, string | undefined] => {
-    const trained = state[name];
-    const isThere = trained !== undefined && table.columns.includes(trained);
-    return [name, columns[name] ?? (isThere ? trained : undefined)];
-  });
-  return Object.fromEntries(known) as QuestionColumns;
 }
 
 function unlabelled(inputs: readonly Input[]): Question[] {

@@ -1,6 +1,5 @@
 /** @file Sequence classification: a label, several labels or a number for a text or a pair of texts. What is
  * predicted is in sequence/, one file each; this is what they have in common. */
-import { LowrankError } from "../errors.ts";
 import type { Table } from "../data/table.ts";
 import { modelInputs } from "../models/inputs.ts";
 import { collateTokens } from "./collate.ts";
@@ -10,6 +9,7 @@ import type { Columns } from "./options.ts";
 import { chooseProblem, findLabelColumns, PROBLEMS } from "./sequence/choose.ts";
 import { stateSchema, type State } from "./sequence/problem.ts";
 import type { ClassificationPrediction } from "./sequence/single-label.ts";
+import { parseState } from "./state.ts";
 import {
   encodeInputs,
   findTextColumns,
@@ -52,17 +52,8 @@ export const sequenceClassification: TaskKind = {
     return makeTask({ ...state, ...textColumns, labelColumn: labelColumns.join(",") }, warnings);
   },
 
-  restore(state, where) {
-    const parsed = stateSchema.safeParse(state);
-    if (parsed.success) return makeTask(parsed.data);
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join(".")}: ${message}`,
-    );
-    throw new LowrankError(
-      "config",
-      `${where}: not a sequence classification task: ${problems.join("; ")}. Train the adapter again.`,
-    );
-  },
+  restore: (state, where) =>
+    makeTask(parseState(stateSchema, state, "sequence classification", where)),
 
   fromConfig(config, headRows) {
     const labels = labelsOfHead(config, headRows);

@@ -2,7 +2,6 @@
  * recognition). Reading, encoding and measuring are in entities/, one file each.
  * Source: Devlin et al. 2018, section 5.3, https://arxiv.org/abs/1810.04805 */
 import { z } from "zod";
-import type { Table } from "../data/table.ts";
 import { show, summarize } from "../data/table.ts";
 import { LowrankError } from "../errors.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
@@ -31,7 +30,8 @@ import { SPAN_UNITS } from "./entities/spans.ts";
 import { entitiesOf, labelsOf, type Tag } from "./entities/tags.ts";
 import { LABELS, objectiveOf } from "./objectives.ts";
 import { labelsOfHead } from "./head-labels.ts";
-import { settingsOf, taskSettings, type Columns } from "./options.ts";
+import { settingsOf, taskSettings } from "./options.ts";
+import { knownColumns, parseState } from "./state.ts";
 import type { Task, TaskKind } from "./task.ts";
 
 /** An entity in a text. */
@@ -51,9 +51,6 @@ export interface EntityPrediction {
   /** One for each token, where the input has tokens. */
   readonly tags?: readonly string[];
 }
-
-/** Details of metrics. */
-export type TokenClassificationDetails = EntityMetrics;
 
 const stateSchema = z.object({
   /** In the order of their ids: O, B-person, I-person, …. */
@@ -137,17 +134,8 @@ export const tokenClassification: TaskKind = {
     });
   },
 
-  restore(state, where) {
-    const parsed = stateSchema.safeParse(state);
-    if (parsed.success) return makeTask(parsed.data);
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join(".")}: ${message}`,
-    );
-    throw new LowrankError(
-      "config",
-      `${where}: not a token classification task: ${problems.join("; ")}. Train the adapter again.`,
-    );
-  },
+  restore: (state, where) =>
+    makeTask(parseState(stateSchema, state, "token classification", where)),
 
   fromConfig(config, headRows) {
     const labels = labelsOfHead(config, headRows);
@@ -184,12 +172,12 @@ function makeTask(state: State): TokenClassificationTask {
     settings: ["stride"],
 
     readExamples(table, encoder, columns) {
-      const found = findTagColumns(table, preferred(table, state, columns));
+      const found = findTagColumns(table, knownColumns(table, state, columns));
       const tagged = readTagged(table, { tagNames, spanUnit, ...found });
       const examples = encodeSentences(labelled(tagged, space), encoder, encoding);
       return { examples, truncated: 0, warnings: tagged.warnings };
     },
-    readInputs: (table, columns) => readInputs(table, preferred(table, state, columns)),
+    readInputs: (table, columns) => readInputs(table, knownColumns(table, state, columns)),
     inputExamples(inputs, encoder) {
       const sentences = inputs.map((input, i) => sentenceOf(input, `input ${i + 1}`));
       return { examples: encodeSentences(sentences, encoder, encoding), truncated: 0 };
@@ -224,16 +212,6 @@ function makeTask(state: State): TokenClassificationTask {
       entities.map(({ text, type, start, end, score }) => [text, type, start, end, score]),
     tables: ({ details }) => metricTables(details as unknown as EntityMetrics),
   };
-}
-
-/** Columns that are asked for, else those of the training data where the table has them. */
-function preferred(table: Table, state: State, columns: Columns = {}): Columns {
-  const { tokensColumn, tagsColumn, textColumn, spansColumn } = state;
-  const known = Object.entries({ tokensColumn, tagsColumn, textColumn, spansColumn }).filter(
-    ([, name]) => name !== undefined && table.columns.includes(name),
-  );
-  const asked = Object.entries(columns).filter(([, name]) => name !== undefined);
-  return Object.fromEntries([...known, ...asked]) as Columns;
 }
 
 /** Sentences with the label ids of their words. Throws LowrankError("data") for types that are not learned. */

@@ -3,6 +3,7 @@
  * question answering example of transformers. */
 import type { Span } from "../../data/answers.ts";
 import { MAX_N_BEST } from "../options.ts";
+import { softmax } from "../softmax.ts";
 
 /** Starts and ends that are considered in a window, and spans that are kept of all windows. */
 const N_BEST = MAX_N_BEST;
@@ -63,14 +64,6 @@ export function bestSpans(
     }
   }
   return [...spans.values()].sort((a, b) => b.score - a.score).slice(0, N_BEST);
-}
-
-/** exp(x) / Σ exp(x) */
-export function softmax(values: readonly number[]): number[] {
-  const largest = Math.max(...values);
-  const exponentials = values.map((value) => Math.exp(value - largest));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  return exponentials.map((value) => value / sum);
 }
 
 /** What follows from a question's spans. */

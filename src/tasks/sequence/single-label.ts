@@ -10,6 +10,7 @@ import {
   perLabelMetrics,
   type LabelMetrics,
 } from "../metrics.ts";
+import { softmax } from "../softmax.ts";
 import type { Metrics, MetricTable } from "../task.ts";
 import {
   inCheckpointOrder,
@@ -92,9 +93,7 @@ function largest(values: Float32Array): number {
 
 function predictionOf(logits: Float32Array, labels: readonly string[]): ClassificationPrediction {
   const best = largest(logits);
-  const exponentials = Array.from(logits, (value) => Math.exp(value - logits[best]!));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  const scores = exponentials.map((value) => value / sum);
+  const scores = softmax([...logits]);
   return {
     label: labels[best]!,
     score: scores[best]!,

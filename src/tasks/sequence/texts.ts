@@ -4,6 +4,7 @@ import type { Table } from "../../data/table.ts";
 import type { Columns } from "../options.ts";
 import { encodePair } from "../encoder.ts";
 import { fieldTexts } from "../inputs.ts";
+import { knownColumns } from "../state.ts";
 import type { Encoder, Example, Examples, Input } from "../task.ts";
 import type { State } from "./problem.ts";
 
@@ -35,19 +36,15 @@ export function findTextColumns(
 }
 
 /** The texts of another table, by the columns of training where it has them. */
-export function readTexts(table: Table, state: State, columns: Columns = {}): Input[] {
-  const read = (role: typeof TEXT | typeof TEXT_PAIR): string[] => {
-    const asked = columns[`${role}Column`] ?? ifPresent(table, state[`${role}Column`]);
-    return textValues(table, findColumn(table, role, asked));
-  };
+export function readTexts(table: Table, state: State, columns?: Columns): Input[] {
+  const known = knownColumns(table, state, columns);
+  const read = (role: typeof TEXT | typeof TEXT_PAIR): string[] =>
+    textValues(table, findColumn(table, role, known[`${role}Column`]));
   const texts = read(TEXT);
   if (state.textPairColumn === undefined) return texts.map((text) => ({ text }));
   const pairs = read(TEXT_PAIR);
   return texts.map((text, row) => ({ text, textPair: pairs[row] }));
 }
-
-const ifPresent = (table: Table, name: string | undefined): string | undefined =>
-  name !== undefined && table.columns.includes(name) ? name : undefined;
 
 /** T: what its problem learns, e.g. a label's id. */
 export interface SequenceExample<T = any> extends Example {
