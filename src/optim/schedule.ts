@@ -1,4 +1,5 @@
 /** @file Learning-rate schedules, as transformers defines them. */
+import { LowrankError } from "../errors.ts";
 
 export const SCHEDULES = ["constant", "linear", "cosine"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
@@ -13,7 +14,7 @@ export interface ScheduleOptions {
   readonly totalSteps: number;
 }
 
-/** Rate of a step, counted from 0. */
+/** Rate of a step, counted from 0. Throws LowrankError("usage") for an unknown schedule. */
 export function learningRateAt(step: number, options: ScheduleOptions): number {
   const { schedule, learningRate, warmupSteps, totalSteps } = options;
   if (step < warmupSteps) return (learningRate * step) / Math.max(1, warmupSteps);
@@ -25,5 +26,10 @@ export function learningRateAt(step: number, options: ScheduleOptions): number {
       return learningRate * Math.max(0, 1 - progress);
     case "cosine":
       return learningRate * Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
+    default:
+      throw new LowrankError(
+        "usage",
+        `schedule: expected one of ${SCHEDULES.join(", ")}, got ${JSON.stringify(schedule)}.`,
+      );
   }
 }
