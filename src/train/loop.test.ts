@@ -36,6 +36,7 @@ describe("countSteps", () => {
     expect(steps(940, {})).toEqual({ perEpoch: 118, total: 354 });
     expect(steps(17, { gradientAccumulation: 2, epochs: 1 })).toEqual({ perEpoch: 2, total: 2 });
     expect(steps(17, { epochs: 0.1 })).toEqual({ perEpoch: 3, total: 1 });
+    expect(steps(17, { epochs: 0.4 })).toEqual({ perEpoch: 3, total: 2 });
     expect(steps(17, { steps: 10 })).toEqual({ perEpoch: 3, total: 10 });
   });
 });

@@ -64,13 +64,13 @@ export function epochBatches(
   return planBatches(lengths, { batchSize, shuffle: true, seed, epoch, ...limits });
 }
 
-/** Optimizer steps of a run, and of one epoch. */
+/** Optimizer steps of a run, and of one epoch: a started step of the last epoch counts, as in transformers' Trainer. */
 export function countSteps(
   examples: number,
   { batchSize, gradientAccumulation, epochs, steps }: TrainOptions,
 ): { perEpoch: number; total: number } {
   const perEpoch = Math.ceil(Math.ceil(examples / batchSize) / gradientAccumulation);
-  return { perEpoch, total: steps ?? Math.max(1, Math.round(epochs * perEpoch)) };
+  return { perEpoch, total: steps ?? Math.ceil(epochs * perEpoch) };
 }
 
 /**
