@@ -5,7 +5,7 @@ import type { ComparedTrial } from "./compared-trials.ts";
 import type { Variant } from "./plan.ts";
 import { meanCurve, readCurves, type CurvePoint } from "./curves.ts";
 import {
-  energyWithin,
+  jointEnergyWithin,
   medianSpectrum,
   rankOfShare,
   SPECTRA_FILE,
@@ -153,11 +153,11 @@ function rowOf(
     seconds: spreadOf(trials.map(({ seconds }) => seconds)),
     peakMemoryBytes: spreadOf(trials.map(({ peakMemoryBytes }) => peakMemoryBytes)),
     fullEnergyWithinRank: spreadOf(
-      rank === undefined ? [] : full.map(({ spectra }) => energyWithin(spectra, rank)),
+      rank === undefined ? [] : full.map(({ spectra }) => jointEnergyWithin(spectra, rank)),
     ),
     rankOfHighShare: spreadOf(loaded.map(({ spectra }) => rankOfShare(spectra, HIGH_SHARE))),
     energyWithin: energyRanks.map((one) =>
-      spreadOf(loaded.map(({ spectra }) => energyWithin(spectra, one))),
+      spreadOf(loaded.map(({ spectra }) => jointEnergyWithin(spectra, one))),
     ),
   };
 }
@@ -191,7 +191,7 @@ function changeOf(
   return {
     norm: spreadOf(own.map(({ values }) => Math.hypot(...values))).mean,
     energyWithin: energyRanks.map(
-      (rank) => spreadOf(own.map((spectrum) => energyWithin([spectrum], rank))).mean,
+      (rank) => spreadOf(own.map((spectrum) => jointEnergyWithin([spectrum], rank))).mean,
     ),
   };
 }

@@ -9,7 +9,7 @@ export { drawPlot, type PlotOptions, type PlotSeries, type Point } from "./repor
 export { reportOf } from "./report/report.ts";
 export type { Setting } from "./setting.ts";
 export { draw, grid, type Choice, type Configuration, type Space } from "./space.ts";
-export { energyWithin, trainedSpectra, type MatrixSpectrum } from "./spectra.ts";
+export { jointEnergyWithin, trainedSpectra, type MatrixSpectrum } from "./spectra.ts";
 export { spreadOf, type Spread } from "./statistics.ts";
 export { sweep, STRATEGIES, type Strategy, type SweepOptions, type SweepResult } from "./sweep.ts";
 export type { Trial, TrialResult } from "./trials.ts";

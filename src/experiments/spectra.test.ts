@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainedTensors, writeRandomAdapter, writeTrainedDelta } from "../../test/tiny-trained.ts";
 import { writeTinyModel } from "../../test/tiny-model.ts";
-import { energyWithin, medianSpectrum, rankOfShare, trainedSpectra } from "./spectra.ts";
+import { jointEnergyWithin, medianSpectrum, rankOfShare, trainedSpectra } from "./spectra.ts";
 
 const spectrum = (...values: number[]) => ({ name: "w", shape: [9, 9] as const, values });
 
@@ -12,10 +12,10 @@ describe("energy of several changes", () => {
   const both = [spectrum(3, 1), spectrum(4, 2, 1)]; // squares: 9 1, 16 4 1
 
   it("is shared by the largest singular values of each", () => {
-    expect(energyWithin(both, 1)).toBeCloseTo(25 / 31, 12);
-    expect(energyWithin(both, 2)).toBeCloseTo(30 / 31, 12);
-    expect(energyWithin(both, 9)).toBe(1);
-    expect(energyWithin([], 1)).toBe(NaN);
+    expect(jointEnergyWithin(both, 1)).toBeCloseTo(25 / 31, 12);
+    expect(jointEnergyWithin(both, 2)).toBeCloseTo(30 / 31, 12);
+    expect(jointEnergyWithin(both, 9)).toBe(1);
+    expect(jointEnergyWithin([], 1)).toBe(NaN);
   });
 
   it("needs a rank for a share", () => {

@@ -44,7 +44,7 @@ export async function trainedSpectra(
 }
 
 /** Share of the energy of several changes together that the best approximations of rank r hold, 0 to 1; NaN without any change. */
-export function energyWithin(spectra: readonly MatrixSpectrum[], rank: number): number {
+export function jointEnergyWithin(spectra: readonly MatrixSpectrum[], rank: number): number {
   const sum = (part: (values: readonly number[]) => readonly number[]): number =>
     spectra.reduce((total, { values }) => total + squares(part(values)), 0);
   return sum((values) => values.slice(0, rank)) / sum((values) => values);
