@@ -3,9 +3,10 @@ import { learningRateAt, SCHEDULES, type ScheduleName } from "./schedule.ts";
 
 const options = { learningRate: 2, warmupSteps: 2, totalSteps: 6 };
 
+const rates = (schedule: ScheduleName): number[] =>
+  [0, 1, 2, 4, 6].map((step) => learningRateAt(step, { ...options, schedule }));
+
 it("rises, then takes its course to the end", () => {
-  const rates = (schedule: ScheduleName): number[] =>
-    [0, 1, 2, 4, 6].map((step) => learningRateAt(step, { ...options, schedule }));
   expect(rates("constant")).toEqual([0, 1, 2, 2, 2]);
   expect(rates("linear")).toEqual([0, 1, 2, 1, 0]);
   expect(rates("cosine").map((rate) => Number(rate.toFixed(12)))).toEqual([0, 1, 2, 1, 0]);
