@@ -9,7 +9,7 @@ import type { Place } from "../nn/grouped-query-attention.ts";
 import { causalAttentionBias, withEarlier } from "../nn/key-value-cache.ts";
 import { activation, Dropout, dropoutIn, Embedding, LayerNorm, Linear } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
-import { RotaryEmbedding, rotate, ropeFrequencies } from "../nn/rotary.ts";
+import { applyRotation, RotaryEmbedding, ropeFrequencies } from "../nn/rotary.ts";
 import { add } from "../ops/elementwise.ts";
 import { reshape, split, transpose } from "../ops/movement.ts";
 import { activationName } from "./decoder.ts";
@@ -115,7 +115,7 @@ class GPTNeoXAttention extends Module {
       reshape(part, part.shape.slice(1)),
     ) as [Tensor, Tensor, Tensor];
     const dropout = { forward: (p: Tensor) => dropoutIn(this, p, this.#dropout) };
-    const [query, key] = [rotate(q, rotation), rotate(k, rotation)];
+    const [query, key] = [applyRotation(q, rotation), applyRotation(k, rotation)];
     const [keys, values] = withEarlier(cache, key, v);
     return this.dense.forward(
       mergeHeads(scaledDotProductAttention(query, keys, values, { bias, dropout })),

@@ -21,7 +21,7 @@ import {
   Linear,
 } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
-import { RotaryEmbedding, rotate, ropeFrequencies, type Rotation } from "../nn/rotary.ts";
+import { applyRotation, RotaryEmbedding, ropeFrequencies, type Rotation } from "../nn/rotary.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
 import { positions } from "./embeddings.ts";
@@ -161,10 +161,15 @@ class ModernBertAttention extends Module {
     const [q, k, v] = split(this.Wqkv.forward(x), 3, -1).map((part) =>
       splitHeads(part, this.#heads),
     ) as [Tensor, Tensor, Tensor]; // each [B, H, T, D]
-    const attended = scaledDotProductAttention(rotate(q, rotation), rotate(k, rotation), v, {
-      bias,
-      dropout: { forward: (probabilities) => dropoutIn(this, probabilities, this.#dropout) },
-    });
+    const attended = scaledDotProductAttention(
+      applyRotation(q, rotation),
+      applyRotation(k, rotation),
+      v,
+      {
+        bias,
+        dropout: { forward: (probabilities) => dropoutIn(this, probabilities, this.#dropout) },
+      },
+    );
     return this.out_drop.forward(this.Wo.forward(mergeHeads(attended)));
   }
 }

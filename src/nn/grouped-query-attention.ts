@@ -6,7 +6,7 @@ import { groupedQueryAttention, mergeHeads, splitHeads } from "./attention.ts";
 import { withEarlier, type KeyValueCache } from "./key-value-cache.ts";
 import { dropoutIn, Linear, type RmsNorm } from "./layers.ts";
 import { Module, type Layer } from "./module.ts";
-import { rotate, type Rotation } from "./rotary.ts";
+import { applyRotation, type Rotation } from "./rotary.ts";
 
 export interface GroupedQueryAttentionOptions {
   /** C, of what comes in and goes out. */
@@ -68,8 +68,8 @@ export class GroupedQueryAttention extends Module {
     const q = splitHeads(this.q_proj.forward(x), heads); // [B, H, T, D]
     const k = splitHeads(this.k_proj.forward(x), keyValueHeads); // [B, K, T, D]
     const v = splitHeads(this.v_proj.forward(x), keyValueHeads);
-    const query = rotate(this.q_norm?.forward(q) ?? q, rotation);
-    const key = rotate(this.k_norm?.forward(k) ?? k, rotation);
+    const query = applyRotation(this.q_norm?.forward(q) ?? q, rotation);
+    const key = applyRotation(this.k_norm?.forward(k) ?? k, rotation);
     const attended = groupedQueryAttention(query, ...withEarlier(cache, key, v), {
       bias,
       softCap,

@@ -5,7 +5,7 @@ import type { Tensor } from "../graph/node.ts";
 import { matmul } from "../ops/matmul.ts";
 import { slice } from "../ops/movement.ts";
 import { Engine } from "../runtime/engine.ts";
-import { RotaryEmbedding, ropeFrequencies, rotate, rotation } from "./rotary.ts";
+import { RotaryEmbedding, ropeFrequencies, applyRotation, rotation } from "./rotary.ts";
 
 /** Cosines of float32 angles, and frequencies that PyTorch rounds at every step. */
 const ROUNDING = 1e-6;
@@ -54,7 +54,7 @@ test("the first features are rotated, the others stay", async () => {
   const turn = rotation(input("positions", "int32", [1, 1]), ropeFrequencies(4, { theta: 100 }));
   const { y } = await evaluate(
     engine,
-    { outputs: { y: rotate(x, turn) } },
+    { outputs: { y: applyRotation(x, turn) } },
     {
       x: float32([1, 1, 1, 8], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]),
       positions: int32([1, 1], [3]),
@@ -78,8 +78,8 @@ test("products depend on the distance only, with the frequencies of the layer's 
   const [q, k] = [input("q", "float32", [2, 1, 1, 4]), input("k", "float32", [2, 1, 1, 4])];
   const product = (kind: "near" | "far"): Tensor =>
     matmul(
-      rotate(q, embedding.forward(places("query"), kind)),
-      rotate(k, embedding.forward(places("key"), kind)),
+      applyRotation(q, embedding.forward(places("query"), kind)),
+      applyRotation(k, embedding.forward(places("key"), kind)),
       { transposeB: true },
     );
   const [near, far] = [product("near"), product("far")];

@@ -5,7 +5,7 @@ import { constant } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
 import { cast, mul } from "../ops/elementwise.ts";
 import { reshape } from "../ops/movement.ts";
-import { rotate as rotatePairs } from "../ops/rotary.ts";
+import { rotate } from "../ops/rotary.ts";
 import { cos, sin } from "../ops/trigonometry.ts";
 import { Module } from "./module.ts";
 
@@ -61,8 +61,8 @@ export function rotation(positionIds: Tensor, frequencies: Float32Array): Rotati
 }
 
 /** Queries or keys [B, H, T, D] with the first R features of each position rotated. */
-export function rotate(x: Tensor, { cos: c, sin: s }: Rotation): Tensor {
-  return rotatePairs(x, c, s);
+export function applyRotation(x: Tensor, { cos: c, sin: s }: Rotation): Tensor {
+  return rotate(x, c, s);
 }
 
 /** The rotations of a model, of each kind of its layers, made once for all of them; it has no weights. */

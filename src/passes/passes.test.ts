@@ -21,7 +21,7 @@ import {
   mergeHeads,
   splitHeads,
 } from "../nn/attention.ts";
-import { rotate, rotation } from "../nn/rotary.ts";
+import { applyRotation, rotation } from "../nn/rotary.ts";
 import { Engine } from "../runtime/engine.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { cse } from "./cse.ts";
@@ -233,7 +233,9 @@ describe("dead rows", () => {
     const k = splitHeads(matmul(normed, weight("k", 4, 4)), 2);
     const turn = rotation(reshape(iota(3), [1, 3]), Float32Array.of(0.5));
     const bias = causalPaddingBias(input("mask", "int32", [2, 3]));
-    const attended = groupedQueryAttention(rotate(q, turn), rotate(k, turn), k, { bias });
+    const attended = groupedQueryAttention(applyRotation(q, turn), applyRotation(k, turn), k, {
+      bias,
+    });
     const output = select(matmul(mergeHeads(attended), weight("o", 8, 4)));
     // q, k, scores, attended, o.
     expect(rows(await after(deadRows, output))).toEqual([1, 3, 1, 1, 1]);
