@@ -26,6 +26,31 @@ export class LowrankError extends Error {
   }
 }
 
+/**
+ * Options that come from JavaScript may be no object, or have names that there are not, which would do nothing.
+ * Throws LowrankError("usage"); for such names it lists those that there are.
+ * @param known the names of all options; default: names are checked elsewhere
+ */
+export function requireOptions<O extends object>(
+  what: string,
+  options: O,
+  known?: Readonly<Record<keyof O, true>>,
+): void {
+  if (typeof options !== "object" || options === null) {
+    throw new LowrankError(
+      "usage",
+      `${what}: expected an object with options, got ${String(options)}.`,
+    );
+  }
+  if (!known) return;
+  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(known, name));
+  if (unknown.length === 0) return;
+  throw new LowrankError(
+    "usage",
+    `${what}: there is no option ${unknown.join(", ")}. Options: ${Object.keys(known).join(", ")}.`,
+  );
+}
+
 /** A path that comes from JavaScript may be missing, as an environment variable that is not set. Throws LowrankError("usage"). */
 export function requirePath(what: string, path: string): void {
   if (typeof path === "string" && path !== "") return;

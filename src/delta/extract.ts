@@ -5,7 +5,7 @@
  *     ΔW = W' - W ≈ B·A,   r·(m + n) numbers instead of m·n
  */
 import { basename, resolve } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { createOutputDirectory } from "../io/files.ts";
 import { applyLora } from "../lora/apply.ts";
@@ -69,6 +69,17 @@ export interface ExtractReport {
  * "io" when the output directory exists. Nothing is written then.
  */
 export async function extractLora(options: ExtractOptions): Promise<ExtractReport> {
+  requireOptions("extractLora", options, {
+    from: true,
+    base: true,
+    output: true,
+    overwrite: true,
+    rank: true,
+    energy: true,
+    targetModules: true,
+    onMatrix: true,
+    addFiles: true,
+  });
   const target = targetOf(options);
   const output = await createOutputDirectory(options.output, {
     overwrite: options.overwrite ?? false,

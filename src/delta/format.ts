@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
 import { requireFiniteResult } from "../io/finite.ts";
 import {
@@ -128,6 +128,7 @@ export interface Delta {
 
 /** Read delta_config.json and the header of delta.safetensors. Throws LowrankError "config" or "checkpoint". */
 export async function readDelta(directory: string): Promise<Delta> {
+  requirePath("readDelta", directory);
   const file = join(directory, DELTA_CONFIG_FILE);
   const parsed = configSchema.safeParse(await readJson(file, "description of the change"));
   if (!parsed.success) {

@@ -3,7 +3,7 @@
  * factors alone. The base model is not needed. Everything else of the adapter stays as it is.
  */
 import { basename, join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { createOutputDirectory, readJson, writeFileAtomic } from "../io/files.ts";
 import {
   readFloat32,
@@ -63,6 +63,14 @@ export interface ResizeReport {
  * (PiSSA, OLoRA), whose change is more than the product; "io" when the output directory exists. Nothing is written then.
  */
 export async function resizeLora(options: ResizeOptions): Promise<ResizeReport> {
+  requireOptions("resizeLora", options, {
+    adapter: true,
+    output: true,
+    overwrite: true,
+    rank: true,
+    energy: true,
+    onMatrix: true,
+  });
   const target = targetOf(options);
   const { overwrite = false } = options;
   const output = await createOutputDirectory(options.output, {

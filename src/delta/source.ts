@@ -5,7 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requirePath } from "../errors.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
 import { readJson } from "../io/files.ts";
@@ -69,6 +69,7 @@ export interface Trained {
 
 /** What a directory holds. Throws LowrankError("checkpoint") where it is none of the three. */
 export function trainedKind(directory: string): TrainedKind {
+  requirePath("directory", directory);
   if (isDeltaDirectory(directory)) return "delta";
   if (existsSync(join(directory, ADAPTER_CONFIG_FILE))) return "adapter";
   if (existsSync(join(directory, "config.json"))) return "model";

@@ -3,6 +3,7 @@
  * the trials (compared-trials.ts), puts them together (comparison.ts) and writes what came out.
  */
 import { join } from "node:path";
+import { requireOptions } from "../errors.ts";
 import { kebabCase } from "../format.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { columnOptions } from "../tasks/options.ts";
@@ -71,6 +72,8 @@ const FULL_LEARNING_RATE_SHARE = 0.1;
  * Throws LowrankError before anything is trained for whatever can be known before, and "usage" when it is interrupted.
  */
 export async function compare(options: CompareOptions): Promise<CompareResult> {
+  requireOptions("compare", options);
+  requireOptions("compare: training", options.training);
   const { directory, training, testData, metric, parallel, program, signal } = options;
   const plan = planOf(options);
   const { setting, warnings } = await settingOf({ ...plan, testData, metric, parallel });

@@ -1,5 +1,5 @@
 /** @file What a sweep tries: a choice for each of some training options, and configurations drawn from them. */
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { randomGenerator, type RandomGenerator } from "../random.ts";
 
 /** Some values, or all numbers of a range. */
@@ -47,6 +47,7 @@ export function parseChoice(
 
 /** Every combination of values, the last option changing fastest. Throws LowrankError("usage") for ranges. */
 export function grid(space: Space): Configuration[] {
+  requireOptions("grid", space);
   let result: Configuration[] = [{}];
   for (const [option, choice] of Object.entries(space)) {
     if (!("values" in choice)) {

@@ -2,7 +2,7 @@
  * halving, which gives few epochs to many configurations and more to the better ones. Source of the last:
  * Jamieson and Talwalkar, https://arxiv.org/abs/1502.07943 */
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { claimDirectory } from "./claim.ts";
 import { draw, grid, type Configuration, type Space } from "./space.ts";
@@ -47,6 +47,7 @@ export interface SweepResult {
  * Throws LowrankError("usage") when the directory holds another sweep.
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
+  requireOptions("sweep", options);
   const { directory, strategy, space, base, count, seed } = options;
   const configurations = strategy === "grid" ? grid(space) : draw(space, count, seed);
   const plan = { strategy, base, configurations };

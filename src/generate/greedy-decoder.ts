@@ -164,6 +164,12 @@ function nextToken(
 ): Graph {
   const inputs = modelInputs({ batch, length }, { positions: true, keys });
   const logits = model.forward({ ...inputs, cache }); // [B, T, V]
+  if (logits.shape.length !== 3) {
+    throw new LowrankError(
+      "usage",
+      `generate: ${model.typeName()} does not predict a next token. Load the model with task "CAUSAL_LM".`,
+    );
+  }
   const last = reshape(slice(logits, 1, length - 1, length), [batch, dimension(logits.shape, -1)]);
   const contents = Object.entries(cache.contents).map(([name, tensor]) => [after(name), tensor]);
   return deadRows({ outputs: { [NEXT]: argmax(last), ...Object.fromEntries(contents) } });

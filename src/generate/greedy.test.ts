@@ -98,6 +98,22 @@ test("no token is asked for, one is, or the model keeps no keys", async () => {
   );
 });
 
+test("the model is for another task, or there is no number of tokens", async () => {
+  const sizes = { model_type: "llama", num_hidden_layers: 1, ...SMALL };
+  const classifier = modelFromConfig(sizes, "SEQ_CLS");
+  await expect(
+    generate(engine, classifier, { prompts: PROMPTS, maxNewTokens: 2 }),
+  ).rejects.toMatchObject({
+    code: "usage",
+    message:
+      'generate: LlamaForSequenceClassification does not predict a next token. Load the model with task "CAUSAL_LM".',
+  });
+  const options = { prompts: PROMPTS } as never;
+  await expect(generate(engine, { model, limits }, options)).rejects.toThrow(
+    "generate: expected prompts, a list with the token ids of each, and maxNewTokens, a whole number.",
+  );
+});
+
 test("prompts of different lengths together give what each gives alone", async () => {
   const options = { maxNewTokens: 7 };
   const alone = [];

@@ -1,7 +1,7 @@
 /** @file Greedy decoding: the most likely token after each prompt, again and again. The prompts are computed in one run, which
  * leaves their keys and values in the engine; each further token is a run of its own that adds to them
  * (nn/key-value-cache.ts). Letters: B prompts, T tokens of the longest, S slots for all tokens but the last. */
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import type { PretrainedModel } from "../models/auto.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { GreedyDecoder } from "./greedy-decoder.ts";
@@ -25,8 +25,15 @@ export interface GenerateOptions {
 export async function generate(
   engine: Engine,
   { model, limits }: Pick<PretrainedModel, "model" | "limits">,
-  { prompts, maxNewTokens, eosTokenIds = [], onToken = () => {} }: GenerateOptions,
+  options: GenerateOptions,
 ): Promise<Int32Array[]> {
+  requireOptions("generate", options, {
+    prompts: true,
+    maxNewTokens: true,
+    eosTokenIds: true,
+    onToken: true,
+  });
+  const { prompts, maxNewTokens, eosTokenIds = [], onToken = () => {} } = options;
   checkPrompts(prompts, maxNewTokens, limits);
   if (maxNewTokens < 1) return prompts.map(() => new Int32Array(0));
   const decoder = await GreedyDecoder.create(engine, model, { prompts, maxNewTokens });
@@ -61,8 +68,14 @@ function checkPrompts(
   maxNewTokens: number,
   { maxLength, vocabSize }: PretrainedModel["limits"],
 ): void {
+  if (!Array.isArray(prompts) || !Number.isInteger(maxNewTokens)) {
+    throw new LowrankError(
+      "usage",
+      "generate: expected prompts, a list with the token ids of each, and maxNewTokens, a whole number.",
+    );
+  }
   const problems = prompts.flatMap((prompt, index) => {
-    const unknown = prompt.find((token) => token < 0 || token >= vocabSize);
+    const unknown = prompt.find((token: number) => token < 0 || token >= vocabSize);
     const total = prompt.length + maxNewTokens;
     return [
       ...(prompt.length === 0 ? ["has no token"] : []),

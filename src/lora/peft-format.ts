@@ -3,7 +3,7 @@
  * Source: peft 0.21 (get_peft_model_state_dict, set_peft_model_state_dict). */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { readHeader, writeSafetensors, type TensorInfo } from "../io/safetensors.ts";
 import { readTorchFile } from "../io/torch-file.ts";
@@ -57,6 +57,7 @@ export function adapterParameters(model: Module, lora: LoraConfig): Map<string, 
 export async function openAdapter(
   directory: string,
 ): Promise<{ file: string; tensors: Map<string, TensorInfo> }> {
+  requirePath("openAdapter", directory);
   const [file, legacy] = [ADAPTER_WEIGHTS_FILE, LEGACY_WEIGHTS_FILE].map((name) =>
     join(directory, name),
   ) as [string, string];
@@ -217,6 +218,8 @@ export async function saveAdapter(
   model: Module,
   options: SaveAdapterOptions,
 ): Promise<void> {
+  requirePath("saveAdapter", directory);
+  requireOptions("saveAdapter", options);
   const parameters = [...adapterParameters(model, options.lora)].map(
     ([key, parameter]) => [key.slice(KEY_PREFIX.length), parameter] as const,
   );

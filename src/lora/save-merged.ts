@@ -5,7 +5,7 @@
  */
 import { copyFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";
@@ -87,6 +87,8 @@ export async function saveMergedModel(
   base: BaseTensors,
   options: SaveMergedOptions,
 ): Promise<SavedModel> {
+  requirePath("saveMergedModel", directory);
+  requireOptions("saveMergedModel", options);
   const tensors = mergedTensors(pretrained.model);
   const untied = untiedTensors(base.parameters, tensors);
   const usual = usualDtype(base.stored.values());

@@ -1,6 +1,6 @@
 /** @file Finding the family of a model directory, and loading its weights. */
 import { join } from "node:path";
-import { LowrankError, requirePath } from "../errors.ts";
+import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { matchTensors, openCheckpoint } from "../io/checkpoint.ts";
 import { readJson } from "../io/files.ts";
@@ -114,6 +114,13 @@ export const AutoModel = {
     options: FromPretrainedOptions = {},
   ): Promise<PretrainedModel> {
     requirePath("AutoModel.fromPretrained", directory);
+    requireOptions("AutoModel.fromPretrained", options, {
+      task: true,
+      config: true,
+      dropout: true,
+      configFile: true,
+      newHead: true,
+    });
     const file = join(directory, options.configFile ?? "config.json");
     const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
     const { task, newHead = false } = options;

@@ -3,7 +3,7 @@
  * worker thread, so that the caller's thread stays free while numbers are computed.
  */
 import { Worker } from "node:worker_threads";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import type { OnnxModel } from "../onnx/lower.ts";
 import { provider } from "../onnx/providers.ts";
 import { DYNAMIC_LENGTH, resolveDimension } from "../graph/dynamic.ts";
@@ -210,7 +210,14 @@ export function sizeBytes({ dtype, shape }: Pick<HostTensor, "dtype" | "shape">)
 }
 
 /** Throws LowrankError("usage"). */
-function checkOptions({ device = "cpu", threads = 0 }: Partial<EngineOptions>): void {
+function checkOptions(options: Partial<EngineOptions>): void {
+  requireOptions("Engine.start", options, {
+    device: true,
+    allowFallback: true,
+    threads: true,
+    profile: true,
+  });
+  const { device = "cpu", threads = 0 } = options;
   if (!DEVICE_CHOICES.includes(device)) {
     const known = DEVICE_CHOICES.join(", ");
     throw new LowrankError("usage", `device: expected one of ${known}, got ${String(device)}.`);

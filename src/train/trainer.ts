@@ -1,6 +1,6 @@
 /** @file Trainer: fine-tunes a model on a task's data and writes what was trained. */
 import { paddingShare } from "../data/batches.ts";
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { createOutputDirectory, type OutputDirectory } from "../io/files.ts";
 import { countParameters } from "../nn/module.ts";
 import type { Engine } from "../runtime/engine.ts";
@@ -65,6 +65,7 @@ export class Trainer {
    * trained or written: also when `output` exists. `hooks.onGraph` gets the graph of every step that is
    * compiled. */
   static async create(options: TrainerOptions, hooks: Hooks = {}): Promise<Trainer> {
+    requireOptions("Trainer.create", options);
     const { output: directory, overwrite = false } = options;
     const output =
       directory === undefined
