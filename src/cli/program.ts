@@ -1,5 +1,6 @@
 /** @file Command definitions as a commander program: parsing and --help. */
 import { Command, Option } from "commander";
+import { LowrankError } from "../errors.ts";
 import { libraryVersion } from "../version.ts";
 import { COMMANDS, type CommandDefinition } from "./command.ts";
 import type { OptionInfo } from "./options.ts";
@@ -68,7 +69,8 @@ function addFlags(command: Command, { definition, tools }: LoadedCommand, action
   command.addHelpText("after", examplesText(definition.examples));
   for (const note of definition.notes ?? []) command.addHelpText("after", `\n${note}`);
   command.addHelpText("after", `\n${EXIT_CODES}`);
-  command.action(async () => {
+  command.allowExcessArguments().action(async () => {
+    refuseArguments(command);
     const byAttribute = command.opts() as Readonly<Record<string, unknown>>;
     await action(
       Object.fromEntries(
@@ -79,6 +81,17 @@ function addFlags(command: Command, { definition, tools }: LoadedCommand, action
       ),
     );
   });
+}
+
+/** No command takes anything beside flags. Throws LowrankError("usage"). */
+function refuseArguments(command: Command): void {
+  if (command.args.length === 0) return;
+  const surplus = command.args.map((argument) => JSON.stringify(argument)).join(", ");
+  throw new LowrankError(
+    "usage",
+    `${command.name()}: expected flags and their values, got ${surplus} beside them. ` +
+      "Name the flag before it; put a value that has spaces in quotes.",
+  );
 }
 
 function addFlag(command: Command, option: OptionInfo, values: typeof Values): void {
@@ -93,9 +106,19 @@ function addFlag(command: Command, option: OptionInfo, values: typeof Values): v
   if (schema.repeatable) {
     given.argParser<string[]>((text, earlier = []) => [...earlier, text]);
   } else {
-    given.argParser((text) => values.parseValue(text, schema));
+    given.argParser((text, earlier?: unknown) => {
+      const value = values.parseValue(text, schema);
+      if (earlier !== undefined) requireSame(flag, values.show(earlier), values.show(value));
+      return value;
+    });
   }
   command.addOption(given);
+}
+
+/** Of two values one would be ignored. Throws LowrankError("usage"). */
+function requireSame(flag: string, earlier: string, value: string): void {
+  if (earlier === value) return;
+  throw new LowrankError("usage", `${flag}: expected one value, got ${earlier} and ${value}.`);
 }
 
 /** Description and default; those that speak for themselves are left out. */

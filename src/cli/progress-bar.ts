@@ -2,10 +2,12 @@
 import type { Progress } from "../train/evaluate.ts";
 import type { EvaluatingEvent, Listener, StepEvent } from "../train/events.ts";
 import { eventLines, formatSeconds } from "../train/listeners/lines.ts";
-import { formatCount, styled } from "./terminal.ts";
+import { formatCount, isRedrawable, styled } from "./terminal.ts";
 
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
+/** Of a narrow terminal's line; the rest is for the numbers. */
+const BAR_SHARE = 1 / 3;
 /** The shown loss is a moving mean: that of single batches jumps. */
 const SMOOTHING = 0.9;
 
@@ -14,7 +16,7 @@ export async function withProgress<T>(
   work: (progress?: Progress) => Promise<T>,
   stream: NodeJS.WriteStream = process.stderr,
 ): Promise<T> {
-  if (!stream.isTTY) return work();
+  if (!isRedrawable(stream)) return work();
   const { draw, clear } = redrawnLine(stream);
   try {
     return await work((done, total) => draw(computedText(stream, { done, total }), done === total));
@@ -24,7 +26,7 @@ export async function withProgress<T>(
 }
 
 /** A line that is drawn again and again, not too often. */
-function redrawnLine(stream: NodeJS.WriteStream) {
+export function redrawnLine(stream: NodeJS.WriteStream) {
   let drawnAt = 0;
   let isDrawn = false;
   return {
@@ -84,13 +86,15 @@ function computedText(
 
 /** The bar and as many parts as fit. */
 function line(stream: NodeJS.WriteStream, share: number, parts: readonly string[]): string {
-  const filled = Math.round(share * BAR_WIDTH);
-  const room = (stream.columns || 80) - BAR_WIDTH - 1;
+  const columns = stream.columns || 80;
+  const width = Math.min(BAR_WIDTH, Math.floor(BAR_SHARE * columns));
+  const filled = Math.round(share * width);
+  const room = columns - width - 1;
   let text = "";
   for (const part of parts) {
     if (text.length + part.length + 2 > room) break;
     text += `  ${part}`;
   }
   const done = styled(stream, "cyan", "━".repeat(filled));
-  return `${done}${styled(stream, "dim", "─".repeat(BAR_WIDTH - filled))}${text}`;
+  return `${done}${styled(stream, "dim", "─".repeat(width - filled))}${text}`;
 }

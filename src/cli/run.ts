@@ -20,7 +20,8 @@ export async function run(args: readonly string[]): Promise<number> {
     }
     const canonical = loaded
       ? loaded.tools.options.canonicalArguments(loaded.definition, args)
-      : args;
+      : // "help tarin" is about the same unknown command as "tarin".
+        args.slice(args[0] === "help" && args.length > 1 ? 1 : 0);
     await program.parseAsync(canonical, { from: "user" });
     return EXIT.success;
   } catch (error) {

@@ -72,11 +72,29 @@ it("draws progress on one line and keeps what matters above it", () => {
 it("leaves out what does not fit", () => {
   const { stream, text } = fakeTerminal(40);
   progressBar(stream)(step);
-  expect(text()).toMatch(/━ {2}12\/12$/);
+  expect(text()).toMatch(/K━{13} {2}12\/12 {2}loss 0\.2500$/);
 });
 
-it("shows colours on terminals alone", () => {
-  expect(hasColors(fakeTerminal(80).stream)).toBe(false);
+it.each([
+  { isTTY: false, env: {}, colors: false },
+  { isTTY: true, env: {}, colors: true },
+  { isTTY: true, env: { NO_COLOR: "1" }, colors: false },
+  { isTTY: true, env: { TERM: "dumb" }, colors: false },
+  { isTTY: false, env: { FORCE_COLOR: "1" }, colors: true },
+  { isTTY: true, env: { FORCE_COLOR: "0" }, colors: false },
+])("shows colours on terminals, or as it is told: %o", ({ isTTY, env, colors }) => {
+  const unset = { NO_COLOR: undefined, FORCE_COLOR: undefined, TERM: "xterm" };
+  for (const [name, value] of Object.entries({ ...unset, ...env })) vi.stubEnv(name, value);
+  expect(hasColors(fakeTerminal(80, isTTY).stream)).toBe(colors);
+  vi.unstubAllEnvs();
+});
+
+it("draws nothing anew where the terminal does not know how to", async () => {
+  const { stream, text } = fakeTerminal(80, true);
+  vi.stubEnv("TERM", "dumb");
+  expect(await withProgress(work, stream)).toBe("result");
+  expect(text()).toBe("");
+  vi.unstubAllEnvs();
 });
 
 async function work(progress?: (done: number, total: number) => void): Promise<string> {
@@ -91,6 +109,8 @@ it("shows how far a computation is on a terminal alone, and leaves nothing of it
   expect(pipe.text()).toBe("");
   const terminal = fakeTerminal(80, true);
   vi.stubEnv("NO_COLOR", "1");
+  vi.stubEnv("FORCE_COLOR", undefined);
+  vi.stubEnv("TERM", "xterm");
   expect(await withProgress(work, terminal.stream)).toBe("result");
   expect(terminal.text().split("\r\u001B[K")).toEqual([
     "",

@@ -29,9 +29,16 @@ const STYLES = {
 } as const;
 export type Style = keyof typeof STYLES;
 
-/** Whether a stream shows colours: a terminal, and the user has not refused (https://no-color.org). */
+/** Whether a line that is written can be drawn anew: on a terminal that knows how to. */
+export const isRedrawable = (stream: NodeJS.WriteStream): boolean =>
+  stream.isTTY && process.env["TERM"] !== "dumb";
+
+/** Whether a stream shows colours: a terminal, where the user has not refused (https://no-color.org), or what FORCE_COLOR
+ * says, as in Node. */
 export function hasColors(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+  const { FORCE_COLOR: forced, NO_COLOR: refused } = process.env;
+  if (forced !== undefined) return forced !== "0" && forced !== "false";
+  return isRedrawable(stream) && !refused;
 }
 
 /** Text in a style, where the stream shows colours. */

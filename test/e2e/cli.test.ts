@@ -103,6 +103,16 @@ describe("wrong usage", () => {
     [`${TRAIN} -o o --task chess`, /^lowrank: --task: there is no task "chess"/],
     ["predict --adapter o --text a --input b", /^lowrank: --text and --input: expected one/],
     ["inspect", /^lowrank: --model and --adapter are missing/],
+    ["help tarin", /^lowrank: unknown command 'tarin'\. Did you mean train\?$/m],
+    ["train bert", /^lowrank: train: expected flags and their values, got "bert" beside them\./],
+    [
+      `${TRAIN} -o o --data b.csv`,
+      /^lowrank: --data: expected one value, got "train\.csv" and "b\.csv"\.$/m,
+    ],
+    [
+      `${TRAIN} -o o --lr 1e-3 --learning-rate 2e-3`,
+      /^lowrank: --learning-rate: expected one value/,
+    ],
   ])("%s", async (line, message) => {
     const { code, stdout, stderr } = await lowrank(line);
     expect(stderr).toMatch(message);

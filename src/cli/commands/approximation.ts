@@ -3,7 +3,8 @@ import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
 import type { MatrixReport } from "../../delta/report.ts";
 import { rankRange } from "../../delta/report.ts";
-import { formatShare } from "../terminal.ts";
+import { redrawnLine } from "../progress-bar.ts";
+import { formatShare, isRedrawable } from "../terminal.ts";
 
 export const rankFlags = {
   rank: z.number().int().positive().optional().describe("Rank of every matrix"),
@@ -33,15 +34,15 @@ export function matrixProgress(stream: NodeJS.WriteStream): {
   onMatrix: (matrix: MatrixReport) => void;
   clear: () => void;
 } {
+  const { draw, clear } = redrawnLine(stream);
   let count = 0;
   return {
     onMatrix: ({ name, rank }) => {
-      count++;
-      if (stream.isTTY) stream.write(`\r\u001B[K${count}: ${name}, rank ${rank}`);
+      const text = `${++count}: ${name}, rank ${rank}`;
+      // A line that is wrapped cannot be drawn anew.
+      if (isRedrawable(stream)) draw(text.slice(0, (stream.columns || 80) - 1), false);
     },
-    clear: () => {
-      if (stream.isTTY && count > 0) stream.write("\r\u001B[K");
-    },
+    clear,
   };
 }
 

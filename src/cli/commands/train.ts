@@ -14,7 +14,7 @@ import { kebabCase } from "../options.ts";
 import { columnPlaceholders } from "./adapter-flags.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { progressBar } from "../progress-bar.ts";
-import { alignRows, formatBytes, note, print, printJson } from "../terminal.ts";
+import { alignRows, formatBytes, isRedrawable, note, print, printJson } from "../terminal.ts";
 
 const trainFlagsSchema = z.strictObject({
   ...trainOptionsSchema.shape,
@@ -137,7 +137,7 @@ async function run(flags: TrainFlags): Promise<void> {
       trainer.on((event) => {
         if (event.type === "started") started = event;
       });
-      if (!quiet) trainer.on(progress());
+      trainer.on(quiet ? warnings() : progress());
       training = trainer.train({ signal: interrupt.signal });
       const result = await training;
       if (json) printJson(asJson(result, started!));
@@ -150,8 +150,16 @@ async function run(flags: TrainFlags): Promise<void> {
   }
 }
 
+/** What is wrong with the data or the options is no progress. */
+function warnings(): Listener {
+  const listener = lines(note);
+  return (event) => {
+    if (event.type === "warning") listener(event);
+  };
+}
+
 function progress(): Listener {
-  const listener = process.stderr.isTTY ? progressBar(process.stderr) : lines(note);
+  const listener = isRedrawable(process.stderr) ? progressBar(process.stderr) : lines(note);
   return (event) => {
     // The error itself is shown at the end.
     if (event.type !== "failed" && event.type !== "finished") listener(event);
