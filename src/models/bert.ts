@@ -2,14 +2,13 @@
  * modeling_bert, which are the keys of its checkpoints. RoBERTa (roberta.ts) has the same encoder. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import { mergeHeads, paddingBias, scaledDotProductAttention, splitHeads } from "../nn/attention.ts";
 import { activation, Dropout, Embedding, LayerNorm, Linear, Tanh } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { slice } from "../ops/movement.ts";
-import { positions } from "./embeddings.ts";
 import {
+  activationName,
   baseConfigSchema,
   count,
   layerCount,
@@ -19,6 +18,7 @@ import {
 } from "./family.ts";
 import { spanClassifier, tokenClassifier, type Bare } from "./heads.ts";
 import { firstToken } from "./pooling.ts";
+import { positionsOf } from "./positions.ts";
 
 export const bertConfigSchema = baseConfigSchema.extend({
   vocab_size: count.default(30522),
@@ -26,7 +26,7 @@ export const bertConfigSchema = baseConfigSchema.extend({
   num_hidden_layers: layerCount.default(12),
   num_attention_heads: count.default(12),
   intermediate_size: count.default(3072),
-  hidden_act: z.string().default("gelu"),
+  hidden_act: activationName.default("gelu"),
   hidden_dropout_prob: z.number().default(0.1),
   attention_probs_dropout_prob: z.number().default(0.1),
   classifier_dropout: z.number().nullish(),
@@ -71,11 +71,7 @@ class BertEmbeddings extends Module {
   constructor(config: BertConfig) {
     super();
     const paddingIdx = config.pad_token_id ?? undefined;
-    this.word_embeddings = new Embedding(
-      config.vocab_size,
-      config.hidden_size,
-      paddingIdx === undefined ? {} : { paddingIdx },
-    );
+    this.word_embeddings = new Embedding(config.vocab_size, config.hidden_size, { paddingIdx });
     this.position_embeddings = new Embedding(config.max_position_embeddings, config.hidden_size);
     this.token_type_embeddings = new Embedding(config.type_vocab_size, config.hidden_size);
     this.LayerNorm = new LayerNorm(config.hidden_size, config.layer_norm_eps);
@@ -83,10 +79,9 @@ class BertEmbeddings extends Module {
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, tokenTypeIds, positionIds }: ModelInputs): Tensor {
-    const place = this.position_embeddings.forward(
-      positionIds ?? positions(dimension(inputIds.shape, 1)),
-    );
+  forward(inputs: ModelInputs): Tensor {
+    const { inputIds, tokenTypeIds } = inputs;
+    const place = this.position_embeddings.forward(positionsOf(inputs));
     // Without segment ids every token is in segment 0: one row serves all.
     const segment = tokenTypeIds
       ? this.token_type_embeddings.forward(tokenTypeIds)

@@ -8,17 +8,12 @@ import {
 } from "../nn/grouped-query-attention.ts";
 import { Embedding, RmsNorm } from "../nn/layers.ts";
 import { RotaryEmbedding, ropeFrequencies, type Rope } from "../nn/rotary.ts";
+import { Decoder, headSizes, type DecoderConfig, type DecoderLayer } from "./decoder.ts";
 import {
-  Decoder,
-  headSizes,
   LAYER_KINDS,
-  type DecoderConfig,
-  type DecoderLayer,
-  type LayerKind,
-} from "./decoder.ts";
-import {
   numLabels,
   type BaseConfig,
+  type LayerKind,
   type Model,
   type ModelFamily,
   type TaskType,
@@ -158,11 +153,7 @@ function buildDecoder<C extends DecoderConfig>(family: DecoderFamily<C>, config:
     ropeFrequencies(sizes.headWidth, family.rope(config, kind)),
   ]);
   const paddingIdx = config.pad_token_id ?? undefined;
-  const embedding = new Embedding(
-    config.vocab_size,
-    config.hidden_size,
-    paddingIdx === undefined ? {} : { paddingIdx },
-  );
+  const embedding = new Embedding(config.vocab_size, config.hidden_size, { paddingIdx });
   const embeddingScale = family.embeddingScale?.(config);
   return new Decoder({
     embedding:

@@ -2,22 +2,17 @@
  * to a family is in its own file. Source: https://arxiv.org/abs/2302.13971 */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import type { GroupedQueryAttention, Place } from "../nn/grouped-query-attention.ts";
 import { causalAttentionBias } from "../nn/key-value-cache.ts";
 import type { GatedMlp } from "../nn/gated-mlp.ts";
-import { ACTIVATION_NAMES, Embedding, type RmsNorm } from "../nn/layers.ts";
+import type { Embedding, RmsNorm } from "../nn/layers.ts";
 import { Module, ModuleList } from "../nn/module.ts";
 import type { RotaryEmbedding } from "../nn/rotary.ts";
 import { add, mul } from "../ops/elementwise.ts";
-import { positions } from "./embeddings.ts";
-import { baseConfigSchema, count, layerCount, type ModelInputs } from "./family.ts";
+import { baseConfigSchema, count, layerCount, type LayerKind, type ModelInputs } from "./family.ts";
+import { positionsOf } from "./positions.ts";
 
 // ---------------------------------------------------------------- config.json
-
-/** How far a layer's tokens look back: to the first one, or through a window. */
-export const LAYER_KINDS = ["full_attention", "sliding_attention"] as const;
-export type LayerKind = (typeof LAYER_KINDS)[number];
 
 /** The sizes that have a default of their own in each family. */
 interface DefaultSizes {
@@ -28,9 +23,6 @@ interface DefaultSizes {
   readonly num_attention_heads: number;
   readonly max_position_embeddings: number;
 }
-
-/** An activation that is implemented. */
-export const activationName = z.enum(ACTIVATION_NAMES as [string, ...string[]]);
 
 /** The keys that all these families have, those of the rotation aside (rope.ts). */
 export function decoderSchema(sizes: DefaultSizes) {
@@ -162,16 +154,14 @@ export class Decoder extends Module {
 
   /** → [B, T, C] */
   forward(inputs: ModelInputs): Tensor {
-    const { inputIds, positionIds, cache } = inputs;
+    const { inputIds, cache } = inputs;
     const { embeddingScale, kinds, window } = this.#options;
+    const positions = positionsOf(inputs);
     const places = new Map<LayerKind, Place>();
     for (const kind of new Set(kinds)) {
       places.set(kind, {
         bias: causalAttentionBias(inputs, kind === "sliding_attention" ? window : undefined),
-        rotation: this.rotary_emb.forward(
-          positionIds ?? positions(dimension(inputIds.shape, 1)),
-          kind,
-        ),
+        rotation: this.rotary_emb.forward(positions, kind),
         cache,
       });
     }

@@ -2,14 +2,13 @@
  * https://arxiv.org/abs/1910.01108; module names as in transformers' modeling_distilbert. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import { mergeHeads, paddingBias, scaledDotProductAttention, splitHeads } from "../nn/attention.ts";
 import { activation, Dropout, Embedding, LayerNorm, Linear } from "../nn/layers.ts";
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add, relu } from "../ops/elementwise.ts";
 import { renameLayerNorm } from "./bert.ts";
-import { positions } from "./embeddings.ts";
 import {
+  activationName,
   baseConfigSchema,
   count,
   layerCount,
@@ -26,6 +25,7 @@ import {
   type Bare,
 } from "./heads.ts";
 import { firstToken } from "./pooling.ts";
+import { positionsOf } from "./positions.ts";
 
 const NORM_EPS = 1e-12;
 
@@ -36,7 +36,7 @@ const configSchema = baseConfigSchema.extend({
   n_heads: count.default(12),
   dim: count.default(768),
   hidden_dim: count.default(3072),
-  activation: z.string().default("gelu"),
+  activation: activationName.default("gelu"),
   dropout: z.number().default(0.1),
   attention_dropout: z.number().default(0.1),
   qa_dropout: z.number().default(0.1),
@@ -60,22 +60,16 @@ class Embeddings extends Module {
   constructor(config: DistilBertConfig) {
     super();
     const paddingIdx = config.pad_token_id ?? undefined;
-    this.word_embeddings = new Embedding(
-      config.vocab_size,
-      config.dim,
-      paddingIdx === undefined ? {} : { paddingIdx },
-    );
+    this.word_embeddings = new Embedding(config.vocab_size, config.dim, { paddingIdx });
     this.position_embeddings = new Embedding(config.max_position_embeddings, config.dim);
     this.LayerNorm = new LayerNorm(config.dim, NORM_EPS);
     this.dropout = new Dropout(config.dropout);
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, positionIds }: ModelInputs): Tensor {
-    const place = this.position_embeddings.forward(
-      positionIds ?? positions(dimension(inputIds.shape, 1)),
-    );
-    const sum = add(this.word_embeddings.forward(inputIds), place);
+  forward(inputs: ModelInputs): Tensor {
+    const place = this.position_embeddings.forward(positionsOf(inputs));
+    const sum = add(this.word_embeddings.forward(inputs.inputIds), place);
     return this.dropout.forward(this.LayerNorm.forward(sum));
   }
 }

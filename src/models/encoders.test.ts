@@ -12,7 +12,7 @@ import { sizeOf } from "../graph/shape.ts";
 import { writeSafetensors } from "../io/safetensors.ts";
 import { Engine } from "../runtime/engine.ts";
 import { AutoModel, modelFromConfig } from "./auto.ts";
-import { positionsOfTokens } from "./embeddings.ts";
+import { positionsOfTokens } from "./positions.ts";
 import type { TaskType } from "./family.ts";
 import { modelInputs } from "./inputs.ts";
 
@@ -81,8 +81,8 @@ describe("configurations", () => {
     ["bert", { position_embedding_type: "relative_key" }, "position_embedding_type: Invalid input"],
     ["roberta", { add_cross_attention: true }, "add_cross_attention: Invalid input"],
     ["roberta", { pad_token_id: null }, "pad_token_id: Invalid input: expected number"],
-    ["roberta", { hidden_act: "quick_gelu" }, 'activation "quick_gelu" is not implemented'],
-    ["distilbert", { activation: "mish" }, 'activation "mish" is not implemented'],
+    ["roberta", { hidden_act: "quick_gelu" }, 'hidden_act: Invalid option: expected one of "gelu"'],
+    ["distilbert", { activation: "mish" }, 'activation: Invalid option: expected one of "gelu"'],
     ["distilbert", { num_attention_heads: 4 }, "num_attention_heads: is n_heads here"],
     ["modernbert", { classifier_pooling: "max" }, "classifier_pooling: Invalid option"],
     ["modernbert", { rope_scaling: { rope_type: "yarn" } }, "rope_scaling: Invalid input"],

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import type { Tensor } from "../graph/node.ts";
 import type { KeyValueCache } from "../nn/key-value-cache.ts";
+import { ACTIVATION_NAMES } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
 
 /** Tasks by PEFT's names. */
@@ -41,6 +42,13 @@ export const count = z
 
 /** A number of layers, each of which is made of modules. */
 export const layerCount = count.max(1000, ABORT);
+
+/** An activation that is implemented. */
+export const activationName = z.enum(ACTIVATION_NAMES as [string, ...string[]]);
+
+/** How far a layer's tokens look, by transformers' `layer_types`: everywhere, or through a window. */
+export const LAYER_KINDS = ["full_attention", "sliding_attention"] as const;
+export type LayerKind = (typeof LAYER_KINDS)[number];
 
 /** The keys of config.json that all families share. */
 export const baseConfigSchema = z.looseObject({

@@ -3,9 +3,9 @@
  * scaled by √C. Source: https://arxiv.org/abs/2408.00118; module names as in transformers'
  * modeling_gemma2. */
 import { z } from "zod";
-import { activationName, decoderSchema, LAYER_KINDS, SandwichNormLayer } from "./decoder.ts";
+import { decoderSchema, SandwichNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
-import { count } from "./family.ts";
+import { activationName, count, LAYER_KINDS } from "./family.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 
 const cap = z.number().positive().nullish();

@@ -2,9 +2,9 @@
  * limits, and sliding windows in all but every sixth layer, with a rotation of their own.
  * Source: https://arxiv.org/abs/2503.19786; module names as in transformers' modeling_gemma3. */
 import { z } from "zod";
-import { activationName, decoderSchema, LAYER_KINDS, SandwichNormLayer } from "./decoder.ts";
+import { decoderSchema, SandwichNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
-import { count } from "./family.ts";
+import { activationName, count, LAYER_KINDS } from "./family.ts";
 import { ropeByKindSchema, ropeEntry, ropeOf } from "./rope.ts";
 
 const configSchema = decoderSchema({

@@ -14,7 +14,7 @@ import { Parameter } from "../nn/parameter.ts";
 import { add } from "../ops/elementwise.ts";
 import { gelu } from "../ops/activations.ts";
 import { layerNorm } from "../ops/functional.ts";
-import { positions } from "./embeddings.ts";
+import { positions } from "./positions.ts";
 
 export interface GPTConfig {
   vocabSize: number;

@@ -2,7 +2,6 @@
  * module names as in transformers' modeling_gpt2, which are the keys of its checkpoints. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import { mergeHeads, scaledDotProductAttention, splitHeads } from "../nn/attention.ts";
 import type { Place } from "../nn/grouped-query-attention.ts";
 import { causalAttentionBias, withEarlier } from "../nn/key-value-cache.ts";
@@ -10,8 +9,8 @@ import { activation, Conv1D, Dropout, Embedding, LayerNorm } from "../nn/layers.
 import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { add } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
-import { positions } from "./embeddings.ts";
 import {
+  activationName,
   baseConfigSchema,
   count,
   layerCount,
@@ -26,6 +25,7 @@ import {
   tokenClassifier,
   type Bare,
 } from "./heads.ts";
+import { positionsOf } from "./positions.ts";
 
 const configSchema = baseConfigSchema.extend({
   vocab_size: count.default(50257),
@@ -34,7 +34,7 @@ const configSchema = baseConfigSchema.extend({
   n_layer: layerCount.default(12),
   n_head: count.default(12),
   n_inner: count.nullish(),
-  activation_function: z.string().default("gelu_new"),
+  activation_function: activationName.default("gelu_new"),
   layer_norm_epsilon: z.number().default(1e-5),
   embd_pdrop: z.number().default(0.1),
   attn_pdrop: z.number().default(0.1),
@@ -144,10 +144,9 @@ export class GPT2Model extends Module {
 
   /** → [B, T, C] */
   forward(inputs: ModelInputs): Tensor {
-    const { inputIds, positionIds, cache } = inputs;
-    const place = this.wpe.forward(positionIds ?? positions(dimension(inputIds.shape, 1)));
-    let x = this.drop.forward(add(this.wte.forward(inputIds), place));
-    const sight = { bias: causalAttentionBias(inputs), cache };
+    const place = this.wpe.forward(positionsOf(inputs));
+    let x = this.drop.forward(add(this.wte.forward(inputs.inputIds), place));
+    const sight = { bias: causalAttentionBias(inputs), cache: inputs.cache };
     for (const block of this.h) x = block.forward(x, sight);
     return this.ln_f.forward(x);
   }
@@ -181,7 +180,7 @@ export const gpt2: ModelFamily<GPT2Config> = {
     QUESTION_ANS: (config) => spanClassifier("GPT2ForQuestionAnswering", bareModel(config)),
   },
   basePrefixes: ["transformer"],
-  headModules: ["score", "classifier", "qa_outputs", "lm_head"],
+  headModules: ["lm_head", "score", "classifier", "qa_outputs"],
   loraTargets: ["c_attn"],
   dropoutKeys: ["embd_pdrop", "attn_pdrop", "resid_pdrop", "classifier_dropout"],
   limits: (config) => ({

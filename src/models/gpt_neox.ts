@@ -3,7 +3,6 @@
  * module names as in transformers' modeling_gpt_neox. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import { mergeHeads, scaledDotProductAttention } from "../nn/attention.ts";
 import type { Place } from "../nn/grouped-query-attention.ts";
 import { causalAttentionBias, withEarlier } from "../nn/key-value-cache.ts";
@@ -12,9 +11,8 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { applyRotation, RotaryEmbedding, ropeFrequencies } from "../nn/rotary.ts";
 import { add } from "../ops/elementwise.ts";
 import { reshape, split, transpose } from "../ops/movement.ts";
-import { activationName } from "./decoder.ts";
-import { positions } from "./embeddings.ts";
 import {
+  activationName,
   baseConfigSchema,
   count,
   layerCount,
@@ -29,6 +27,7 @@ import {
   tokenClassifier,
   type Bare,
 } from "./heads.ts";
+import { positionsOf } from "./positions.ts";
 import { ropeEntry, ropeOf } from "./rope.ts";
 
 const share = z.number().positive().max(1);
@@ -196,14 +195,12 @@ export class GPTNeoXModel extends Module {
 
   /** → [B, T, C] */
   forward(inputs: ModelInputs): Tensor {
-    const { inputIds, positionIds, cache } = inputs;
-    const places = positionIds ?? positions(dimension(inputIds.shape, 1));
     const place: Place = {
       bias: causalAttentionBias(inputs),
-      rotation: this.rotary_emb.forward(places, "full_attention"),
-      cache,
+      rotation: this.rotary_emb.forward(positionsOf(inputs), "full_attention"),
+      cache: inputs.cache,
     };
-    let x = this.emb_dropout.forward(this.embed_in.forward(inputIds));
+    let x = this.emb_dropout.forward(this.embed_in.forward(inputs.inputIds));
     for (const layer of this.layers) x = layer.forward(x, place);
     return this.final_layer_norm.forward(x);
   }

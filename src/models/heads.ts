@@ -26,7 +26,6 @@ export interface Bare {
 /** Named parts and a function of them. The parts are looked up at every call, since an adapter may have
  * taken their place. */
 export class ModelWithHead extends Module implements Model {
-  readonly #typeName: string;
   readonly #logits: (part: (name: string) => Layer, inputs: ModelInputs) => Tensor;
 
   /** @param typeName the class in transformers, printed */
@@ -36,13 +35,9 @@ export class ModelWithHead extends Module implements Model {
     logits: (part: (name: string) => Layer, inputs: ModelInputs) => Tensor,
   ) {
     super();
-    this.#typeName = typeName;
+    this.printedAs(typeName);
     this.#logits = logits;
     for (const [name, part] of Object.entries(parts)) this.setChild(name, part);
-  }
-
-  override typeName(): string {
-    return this.#typeName;
   }
 
   forward(inputs: ModelInputs): Tensor {
@@ -74,7 +69,6 @@ export interface LanguageModelOptions {
 export class LanguageModel extends Module implements Model {
   /** V */
   readonly vocabSize: number;
-  readonly #typeName: string;
   readonly #bare: string;
   readonly #head: string;
   readonly #transform: (logits: Tensor) => Tensor;
@@ -86,15 +80,11 @@ export class LanguageModel extends Module implements Model {
     if (tied) projection.weight = tied;
     const parts = partsOf(bare, { [head]: projection });
     for (const [name, part] of Object.entries(parts)) this.setChild(name, part);
+    this.printedAs(typeName);
     this.vocabSize = vocabSize;
-    this.#typeName = typeName;
     this.#bare = bare.name;
     this.#head = head;
     this.#transform = transform;
-  }
-
-  override typeName(): string {
-    return this.#typeName;
   }
 
   /** [B, T, C] */

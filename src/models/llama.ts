@@ -2,8 +2,9 @@
  * and values shared by groups of heads. Sources: https://arxiv.org/abs/2302.13971,
  * https://arxiv.org/abs/2407.21783; module names as in transformers' modeling_llama. */
 import { z } from "zod";
-import { activationName, decoderSchema, PreNormLayer } from "./decoder.ts";
+import { decoderSchema, PreNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
+import { activationName } from "./family.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 
 const configSchema = decoderSchema({

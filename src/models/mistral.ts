@@ -1,9 +1,9 @@
 /** @file Mistral: LLaMA with a sliding window in every layer, where the configuration has one.
  * Source: https://arxiv.org/abs/2310.06825; module names as in transformers' modeling_mistral. */
 import { z } from "zod";
-import { activationName, decoderSchema, PreNormLayer } from "./decoder.ts";
+import { decoderSchema, PreNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
-import { count } from "./family.ts";
+import { activationName, count } from "./family.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 
 const configSchema = decoderSchema({

@@ -3,7 +3,6 @@
  * modeling_modernbert. */
 import { z } from "zod";
 import type { Tensor } from "../graph/node.ts";
-import { dimension } from "../graph/shape.ts";
 import {
   localPaddingBias,
   mergeHeads,
@@ -24,21 +23,21 @@ import { Module, ModuleList, type Layer } from "../nn/module.ts";
 import { applyRotation, RotaryEmbedding, ropeFrequencies, type Rotation } from "../nn/rotary.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { split } from "../ops/movement.ts";
-import { positions } from "./embeddings.ts";
 import {
+  activationName,
   baseConfigSchema,
   count,
+  LAYER_KINDS,
   layerCount,
   numLabels,
+  type LayerKind,
   type Model,
   type ModelFamily,
   type ModelInputs,
 } from "./family.ts";
 import { hiddenStates, ModelWithHead } from "./heads.ts";
 import { firstToken, meanOfTokens } from "./pooling.ts";
-
-const ATTENTION = ["full_attention", "sliding_attention"] as const;
-type AttentionKind = (typeof ATTENTION)[number];
+import { positionsOf } from "./positions.ts";
 
 const ropeSchema = z.strictObject({
   rope_type: z.literal("default").default("default"),
@@ -52,7 +51,7 @@ const configSchema = baseConfigSchema
     intermediate_size: count.default(1152),
     num_hidden_layers: layerCount.default(22),
     num_attention_heads: count.default(12),
-    hidden_activation: z.string().default("gelu"),
+    hidden_activation: activationName.default("gelu"),
     max_position_embeddings: count.default(8192),
     norm_eps: z.number().default(1e-5),
     norm_bias: z.boolean().default(false),
@@ -63,13 +62,13 @@ const configSchema = baseConfigSchema
     embedding_dropout: z.number().default(0),
     mlp_dropout: z.number().default(0),
     classifier_dropout: z.number().default(0),
-    classifier_activation: z.string().default("gelu"),
+    classifier_activation: activationName.default("gelu"),
     classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
     pad_token_id: z.number().int().nullish().default(50283),
     /** Tokens that a local layer's window spans; a token sees half of them on each side. */
     local_attention: count.default(128),
     global_attn_every_n_layers: count.default(3),
-    layer_types: z.array(z.enum(ATTENTION)).nullish(),
+    layer_types: z.array(z.enum(LAYER_KINDS)).nullish(),
     global_rope_theta: z.number().positive().default(160_000),
     local_rope_theta: z.number().positive().nullable().default(10_000),
     rope_parameters: z
@@ -89,13 +88,13 @@ const configSchema = baseConfigSchema
 export type ModernBertConfig = z.infer<typeof configSchema>;
 
 /** Every n-th layer attends to everything, from the first on, unless `layer_types` says otherwise. */
-function attentionKind(config: ModernBertConfig, layer: number): AttentionKind {
+function attentionKind(config: ModernBertConfig, layer: number): LayerKind {
   const { layer_types: kinds, global_attn_every_n_layers: every } = config;
   return kinds?.[layer] ?? (layer % every === 0 ? "full_attention" : "sliding_attention");
 }
 
 /** Angle per position of each pair of features, for both kinds of layers. */
-function frequencies(config: ModernBertConfig): Record<AttentionKind, Float32Array> {
+function frequencies(config: ModernBertConfig): Record<LayerKind, Float32Array> {
   const { full_attention: full, sliding_attention: sliding } = config.rope_parameters ?? {};
   const width = config.hidden_size / config.num_attention_heads;
   const fullTheta = full?.rope_theta ?? config.global_rope_theta;
@@ -117,11 +116,7 @@ class ModernBertEmbeddings extends Module {
   constructor(config: ModernBertConfig) {
     super();
     const paddingIdx = config.pad_token_id ?? undefined;
-    this.tok_embeddings = new Embedding(
-      config.vocab_size,
-      config.hidden_size,
-      paddingIdx === undefined ? {} : { paddingIdx },
-    );
+    this.tok_embeddings = new Embedding(config.vocab_size, config.hidden_size, { paddingIdx });
     this.norm = layerNorm(config);
     this.drop = new Dropout(config.embedding_dropout);
   }
@@ -197,7 +192,7 @@ class ModernBertMLP extends Module {
 }
 
 class ModernBertEncoderLayer extends Module {
-  readonly kind: AttentionKind;
+  readonly kind: LayerKind;
   attn_norm: Layer;
   attn: ModernBertAttention;
   mlp_norm: LayerNorm;
@@ -224,7 +219,7 @@ export class ModernBertModel extends Module {
   embeddings: ModernBertEmbeddings;
   layers: ModuleList<ModernBertEncoderLayer>;
   final_norm: LayerNorm;
-  rotary_emb: RotaryEmbedding<AttentionKind>;
+  rotary_emb: RotaryEmbedding<LayerKind>;
 
   constructor(config: ModernBertConfig) {
     super();
@@ -243,9 +238,10 @@ export class ModernBertModel extends Module {
   }
 
   /** → [B, T, C] */
-  forward({ inputIds, attentionMask, positionIds }: ModelInputs): Tensor {
-    const places = positionIds ?? positions(dimension(inputIds.shape, 1));
-    const surroundings: Record<AttentionKind, Surroundings> = {
+  forward(inputs: ModelInputs): Tensor {
+    const { inputIds, attentionMask } = inputs;
+    const places = positionsOf(inputs);
+    const surroundings: Record<LayerKind, Surroundings> = {
       full_attention: {
         bias: paddingBias(attentionMask),
         rotation: this.rotary_emb.forward(places, "full_attention"),

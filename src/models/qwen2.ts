@@ -2,15 +2,9 @@
  * layers where the configuration asks for them. Source: https://arxiv.org/abs/2407.10671; module names as
  * in transformers' modeling_qwen2. */
 import { z } from "zod";
-import {
-  activationName,
-  decoderSchema,
-  LAYER_KINDS,
-  PreNormLayer,
-  type LayerKind,
-} from "./decoder.ts";
-import { count } from "./family.ts";
+import { decoderSchema, PreNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
+import { activationName, count, LAYER_KINDS, type LayerKind } from "./family.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 
 /** How Qwen's configurations say which layers have a window. */

@@ -1,9 +1,9 @@
 /** @file Qwen 3: Qwen 2 without biases, with RMS norms of each head's queries and keys.
  * Source: https://arxiv.org/abs/2505.09388; module names as in transformers' modeling_qwen3. */
 import { z } from "zod";
-import { activationName, decoderSchema, PreNormLayer } from "./decoder.ts";
+import { decoderSchema, PreNormLayer } from "./decoder.ts";
 import { decoderFamily } from "./decoder-family.ts";
-import { count } from "./family.ts";
+import { activationName, count } from "./family.ts";
 import { qwenLayerKind, qwenWindow, qwenWindowKeys } from "./qwen2.ts";
 import { oneRope, ropeKeys } from "./rope.ts";
 

@@ -17,8 +17,8 @@ import {
   classifierDropout,
   renameLayerNorm,
 } from "./bert.ts";
-import { positionsOfTokens } from "./embeddings.ts";
-import { numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
+import { positionsOfTokens } from "./positions.ts";
+import { count, numLabels, type ModelFamily, type ModelInputs } from "./family.ts";
 import {
   hiddenStates,
   ModelWithHead,
@@ -30,7 +30,7 @@ import {
 import { firstToken } from "./pooling.ts";
 
 const configSchema = bertConfigSchema.extend({
-  vocab_size: z.number().int().positive().default(50265),
+  vocab_size: count.default(50265),
   pad_token_id: z.number().int().default(1),
 });
 

@@ -82,7 +82,7 @@ export interface AttentionOptions {
   /** Added to the scores, broadcasting to [B, H, T, S]. */
   readonly bias?: Tensor;
   /** Default 1/√D. */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Soft limit of the scaled scores, before the bias. Default none. */
   readonly softCap?: number | undefined;
   /** Dropout of the attention probabilities. */

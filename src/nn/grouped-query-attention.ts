@@ -24,7 +24,7 @@ export interface GroupedQueryAttentionOptions {
   /** Normalization of each head's queries and keys before the rotation. Default none. */
   readonly headNorm?: () => RmsNorm;
   /** Factor of the scores. Default 1/√D. */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Soft limit of the scores. Default none. */
   readonly softCap?: number | undefined;
   /** Probability of dropping an attention probability. */
@@ -72,8 +72,8 @@ export class GroupedQueryAttention extends Module {
     const key = applyRotation(this.k_norm?.forward(k) ?? k, rotation);
     const attended = groupedQueryAttention(query, ...withEarlier(cache, key, v), {
       bias,
+      scale,
       softCap,
-      ...(scale === undefined ? {} : { scale }),
       dropout: { forward: (probabilities) => dropoutIn(this, probabilities, dropout) },
     });
     return this.o_proj.forward(mergeHeads(attended));

@@ -70,7 +70,7 @@ export class Conv1D extends Module {
 
 export interface EmbeddingOptions {
   /** Row that stands for padding: it gets no gradient. */
-  paddingIdx?: number;
+  paddingIdx?: number | undefined;
 }
 
 /** Rows of a table: int32 ids [...] → [..., dim]; weight [num, dim]. */
