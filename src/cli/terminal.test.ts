@@ -2,7 +2,14 @@ import { expect, it, vi } from "vitest";
 import type { StepEvent, TrainingEvent } from "../train/events.ts";
 import { progressBar, withProgress } from "./progress-bar.ts";
 import { nearest } from "./suggest.ts";
-import { alignRows, formatBytes, formatCount, formatShare, hasColors } from "./terminal.ts";
+import {
+  alignRows,
+  formatBytes,
+  formatCount,
+  formatShare,
+  formatTable,
+  hasColors,
+} from "./terminal.ts";
 
 it("formats numbers for people", () => {
   expect([0, 999, 1_500, 45_363_200].map(formatBytes)).toEqual([
@@ -26,6 +33,13 @@ it("aligns columns, numbers to the right with like decimals", () => {
       "\n",
     ),
   );
+});
+
+it("keeps a name on its line, and a table's long ones short", () => {
+  expect(alignRows([["a\nb\tc\u001B[31m", "d"]])).toBe("a\\nb\\tc\\u001b[31m  d");
+  const long = `${"first ".repeat(9)}${"last ".repeat(9)}!`;
+  const table = formatTable({ title: "T", columns: ["label"], rows: [[long]] });
+  expect(table).toBe(`T\n  label\n  ${long.slice(0, 24)}…${long.slice(-23)}`);
 });
 
 it("finds near names", () => {

@@ -72,12 +72,28 @@ function alignColumn(cells: readonly Cell[]): string[] {
   const format = numbers.every((number) => Number.isInteger(number))
     ? formatCount
     : (number: number) => number.toFixed(4);
-  const texts = cells.map((cell) => (typeof cell === "number" ? format(cell) : cell));
+  const texts = cells.map((cell) => (typeof cell === "number" ? format(cell) : oneLine(cell)));
   const width = Math.max(...texts.map((text) => text.length));
   return texts.map((text) => (numbers.length > 0 ? text.padStart(width) : text.padEnd(width)));
 }
 
+/** Control characters as JSON writes them: a label may hold any. */
+const oneLine = (text: string): string =>
+  text.replaceAll(/[\u0000-\u001F]/g, (character) => JSON.stringify(character).slice(1, -1));
+
+/** Characters of a table's cell; longer names lose their middle, since they often begin alike. */
+const CELL_WIDTH = 48;
+
+function shorten(cell: Cell): Cell {
+  if (typeof cell === "number" || cell.length <= CELL_WIDTH) return cell;
+  const half = (CELL_WIDTH - 1) / 2;
+  return `${cell.slice(0, Math.ceil(half))}…${cell.slice(-Math.floor(half))}`;
+}
+
 /** A table with its title. */
 export function formatTable({ title, columns, rows }: MetricTable): string {
-  return `${title}\n${alignRows([columns, ...rows], "  ")}`;
+  return `${title}\n${alignRows(
+    [columns, ...rows].map((row) => row.map(shorten)),
+    "  ",
+  )}`;
 }

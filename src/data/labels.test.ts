@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { balancedClassWeights, encodeLabels, labelSet } from "./labels.ts";
+import { balancedClassWeights, encodeLabels, labelSet, similarLabels } from "./labels.ts";
 import type { Column } from "./table.ts";
 
 const column = (values: unknown[]): Column => ({
@@ -44,6 +44,15 @@ describe("labelSet", () => {
     );
     expect(() => labelSet([])).toThrowError("got no rows");
   });
+});
+
+it("warns of labels that differ only in case or blanks", () => {
+  const labels = ["Spam", "ham", "spam", "spam ", "not  sure", "not sure", "not_sure"];
+  expect(similarLabels(column([]), labels)).toEqual([
+    'd.csv: column "label": labels that differ only in case or blanks are labels of their own: ' +
+      '"Spam", "spam", "spam "; "not  sure", "not sure". Write them alike if they mean the same.',
+  ]);
+  expect(similarLabels(column([]), ["ham", "spam"])).toEqual([]);
 });
 
 describe("encodeLabels", () => {

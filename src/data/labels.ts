@@ -87,6 +87,25 @@ export function labelSet(source: readonly unknown[] | Column): LabelSet {
   return { labels, ids: texts.map((text) => idOf.get(text) ?? -1) };
 }
 
+/** Labels that are the same but for case and blanks, which are rarely meant to be several: a warning, or none. */
+export function similarLabels({ file, name }: Column, labels: readonly string[]): string[] {
+  const groups = new Map<string, string[]>();
+  for (const label of labels) {
+    const plain = label.trim().replaceAll(/\s+/g, " ").toLowerCase();
+    groups.set(plain, [...(groups.get(plain) ?? []), label]);
+  }
+  const similar = [...groups.values()].filter((group) => group.length > 1);
+  if (similar.length === 0) return [];
+  const listed = similar.slice(0, LISTED_GROUPS).map((group) => group.map(show).join(", "));
+  if (similar.length > LISTED_GROUPS) listed.push("…");
+  return [
+    `${file}: column ${show(name)}: labels that differ only in case or blanks are labels of their own: ` +
+      `${listed.join("; ")}. Write them alike if they mean the same.`,
+  ];
+}
+
+const LISTED_GROUPS = 5;
+
 /**
  * The ids of evaluation data's labels in a training set's labels.
  *

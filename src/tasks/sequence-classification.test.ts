@@ -104,6 +104,29 @@ describe("sequence classification", () => {
     ]);
   });
 
+  it("lists the largest confusions where a matrix of all labels would be too wide", () => {
+    const labels = Array.from({ length: 21 }, (_, id) => `l${id}`);
+    const many = sequenceClassification.fromConfig({ id2label: { ...labels } }, labels.length);
+    const pairs = [
+      [0, 1],
+      [0, 1],
+      [2, 2],
+      [20, 3],
+    ]; // true, predicted
+    const examples = pairs.map(([target]) => ({ inputIds: Int32Array.of(97), target }));
+    const outputs = pairs.map(([, predicted]) =>
+      Float32Array.from(labels, (_, id) => Number(id === predicted)),
+    );
+    expect(many.tables(many.metrics(examples, outputs))[1]).toEqual({
+      title: "Largest confusions, 2 of 2",
+      columns: ["true", "predicted", "examples"],
+      rows: [
+        ["l0", "l1", 2],
+        ["l20", "l3", 1],
+      ],
+    });
+  });
+
   it("names an adapter's labels by the base's configuration where their number fits", () => {
     const id2label = { 0: "no", 1: "yes" };
     const { fromConfig } = sequenceClassification;

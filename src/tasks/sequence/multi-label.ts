@@ -6,6 +6,7 @@ import {
   labelLists,
   labelsOf,
 } from "../../data/label-lists.ts";
+import { similarLabels } from "../../data/labels.ts";
 import { columnOf, type Table } from "../../data/table.ts";
 import { multiLabelMetrics, type LabelMetrics } from "../metrics.ts";
 import type { Metrics, MetricTable } from "../task.ts";
@@ -51,6 +52,7 @@ export const multiLabel: ProblemKind = {
           : { labelSeparator: separator }),
         threshold,
       },
+      warnings: similarLabels(column, labels),
     };
   },
   strata(table, labelColumns, { labelSeparator }) {

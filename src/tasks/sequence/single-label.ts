@@ -1,5 +1,5 @@
 /** @file One of several labels for a text: softmax over the head's outputs, cross-entropy. */
-import { balancedClassWeights, encodeLabels, labelSet } from "../../data/labels.ts";
+import { balancedClassWeights, encodeLabels, labelSet, similarLabels } from "../../data/labels.ts";
 import { columnOf } from "../../data/table.ts";
 import { IGNORED_LABEL } from "../../ops/functional.ts";
 import { rowValues } from "../collate.ts";
@@ -45,7 +45,10 @@ export const singleLabel: ProblemKind = {
       classWeights === "balanced"
         ? { classWeights: balancedClassWeights(encodeLabels(column, labels), labels.length) }
         : {};
-    return { state: { problemType: "single_label_classification", labels, ...weights } };
+    return {
+      state: { problemType: "single_label_classification", labels, ...weights },
+      warnings: similarLabels(column, labels),
+    };
   },
   strata: (table, [labelColumn]) => labelSet(columnOf(table, labelColumn!)).ids,
   make,
@@ -103,14 +106,37 @@ function predictionOf(logits: Float32Array, labels: readonly string[]): Classifi
 
 function tables({ details }: Metrics): MetricTable[] {
   const { labels, perLabel, confusionMatrix: counts } = details as unknown as ClassificationDetails;
-  return [
-    labelTable(labels, perLabel),
-    {
-      title: "Confusion matrix (rows: true, columns: predicted)",
-      columns: ["", ...labels],
-      rows: counts.map((row, id) => ([labels[id]!] as (string | number)[]).concat(row)),
-    },
-  ];
+  const confusions =
+    labels.length > MATRIX_LABELS ? largestConfusions(labels, counts) : matrix(labels, counts);
+  return [labelTable(labels, perLabel), confusions];
+}
+
+/** A matrix of more labels is wider than a page. */
+const MATRIX_LABELS = 20;
+const LISTED_CONFUSIONS = 20;
+
+function matrix(labels: readonly string[], counts: readonly (readonly number[])[]): MetricTable {
+  return {
+    title: "Confusion matrix (rows: true, columns: predicted)",
+    columns: ["", ...labels],
+    rows: counts.map((row, id) => ([labels[id]!] as (string | number)[]).concat(row)),
+  };
+}
+
+function largestConfusions(
+  labels: readonly string[],
+  counts: readonly (readonly number[])[],
+): MetricTable {
+  const wrong = counts.flatMap((row, id) =>
+    row.flatMap((count, predicted) =>
+      predicted === id || count === 0 ? [] : [[labels[id]!, labels[predicted]!, count] as const],
+    ),
+  );
+  return {
+    title: `Largest confusions, ${Math.min(LISTED_CONFUSIONS, wrong.length)} of ${wrong.length}`,
+    columns: ["true", "predicted", "examples"],
+    rows: wrong.toSorted(([, , a], [, , b]) => b - a).slice(0, LISTED_CONFUSIONS),
+  };
 }
 
 /** Precision, recall and F1 of each label. */
