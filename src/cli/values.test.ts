@@ -48,7 +48,7 @@ it("names what a flag accepts", () => {
     "a whole number above 0",
     "one of cpu, cuda",
     'true or false or "gaussian"',
-    "a whole number or a list, each a whole number or null",
+    "a whole number or a list (each a whole number) or null",
   ]);
   expect(expectation(schemaOf(z.number().min(0).lt(1)))).toBe("a number of at least 0 and below 1");
 });

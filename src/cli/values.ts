@@ -17,6 +17,8 @@ export interface ValueSchema {
   readonly exclusiveMaximum?: number;
   /** The flag may be given several times, each time with one value of the list. */
   readonly repeatable?: boolean;
+  /** What is accepted, in words, where types say too little. */
+  readonly expected?: string;
 }
 
 /** A name as it stands in a list on the command line; "all-linear" and regular expressions are not. */
@@ -94,6 +96,7 @@ export function expectation(schema: ValueSchema): string {
 }
 
 function expectationOf(kind: ValueSchema): string {
+  if (kind.expected !== undefined) return kind.expected;
   if (kind.enum) return `one of ${kind.enum.join(", ")}`;
   if (kind.const !== undefined) return JSON.stringify(kind.const);
   switch (kind.type) {
@@ -108,7 +111,7 @@ function expectationOf(kind: ValueSchema): string {
     case "number":
       return `a number${bounds(kind)}`;
     case "array":
-      return `a list, each ${expectation(kind.items ?? {})}`;
+      return `a list (each ${expectation(kind.items ?? {})})`;
     case "object":
       return `names, each with ${expectation(kind.additionalProperties ?? {})}`;
     default:

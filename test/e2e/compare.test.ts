@@ -97,9 +97,9 @@ it(
 it.each([
   [
     "--methods full,qlora",
-    '--methods: expected a list, each one of full, lora, got ["full","qlora"].',
+    '--methods: expected a list (each one of full, lora), got ["full","qlora"].',
   ],
-  ["--ranks 0,4", "--ranks: expected a list, each a whole number above 0, got [0,4]."],
+  ["--ranks 0,4", "--ranks: expected a list (each a whole number above 0), got [0,4]."],
   ["--seeds 0", "--seeds: expected a whole number above 0, got 0."],
   ["--full-learning-rate 0", "--full-learning-rate: expected a number above 0, got 0."],
   ["--ranks 1,4000", "--ranks: expected at most "],

@@ -38,9 +38,10 @@ const schema = z.strictObject({
     .describe("Data type of the weights; auto: each as it is stored in the base model"),
   maxShardSize: z
     .string()
-    .regex(SIZE)
+    .refine((size) => bytesOf(size) >= 1)
     .default("5GB")
-    .describe("Largest file of weights, e.g. 500MB; larger models get several and an index"),
+    .describe("Largest file of weights, e.g. 500MB; larger models get several and an index")
+    .meta({ expected: "a size with its unit (B, KB, MB, GB), such as 500MB" }),
   safe: z.boolean().default(false).describe("Refuse merged weights that are not finite"),
   overwrite: z.boolean().default(false).describe("Replace an output directory that exists"),
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
@@ -138,9 +139,10 @@ async function opened(directory: string, asked: string | undefined): Promise<Ope
   return { base, config, apply };
 }
 
+/** 0 for what is no size. */
 function bytesOf(size: string): number {
   const [, number = "", unit = ""] = SIZE.exec(size) ?? [];
-  return Math.max(1, Number(number) * (UNITS[unit.toUpperCase()] ?? 1));
+  return Number(number) * (UNITS[unit.toUpperCase()] ?? 0);
 }
 
 /** The number of labels of an adapter from elsewhere, by its head. */
