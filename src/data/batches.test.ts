@@ -82,10 +82,10 @@ describe("planBatches", () => {
 
   it("refuses sizes that are not positive", () => {
     expect(() => planBatches([1], { batchSize: 0, shuffle: true })).toThrow(
-      "batch size: expected a whole number from 1, got 0.",
+      "batchSize: expected a whole number of at least 1, got 0.",
     );
     expect(() => planBatches([1], { batchSize: 1, shuffle: true, maxLength: -1 })).toThrow(
-      "maximum length: expected a whole number from 1, got -1.",
+      "maxLength: expected a whole number of at least 1, got -1.",
     );
   });
 });

@@ -47,7 +47,10 @@ const DEFAULT_LENGTH_MULTIPLE = 8;
 
 function requirePositive(name: string, value: number): void {
   if (!Number.isInteger(value) || value < 1) {
-    throw new LowrankError("usage", `${name}: expected a whole number from 1, got ${value}.`);
+    throw new LowrankError(
+      "usage",
+      `${name}: expected a whole number of at least 1, got ${value}.`,
+    );
   }
 }
 
@@ -61,9 +64,9 @@ function requirePositive(name: string, value: number): void {
 export function planBatches(lengths: readonly number[], options: BatchOptions): Batch[] {
   const { batchSize, seed = 0, epoch = 0, maxLength = Infinity } = options;
   const { lengthMultiple = DEFAULT_LENGTH_MULTIPLE } = options;
-  requirePositive("batch size", batchSize);
-  requirePositive("length multiple", lengthMultiple);
-  if (maxLength !== Infinity) requirePositive("maximum length", maxLength);
+  requirePositive("batchSize", batchSize);
+  requirePositive("lengthMultiple", lengthMultiple);
+  if (maxLength !== Infinity) requirePositive("maxLength", maxLength);
 
   const lengthOf = (index: number): number => lengths[index] ?? 0;
   const all = Array.from(lengths.keys());

@@ -3,7 +3,6 @@
  * format beside this one turns bytes into columns and rows; this one opens files and names what is wrong with them.
  */
 
-import { isUtf8 } from "node:buffer";
 import { open, readFile, type FileHandle } from "node:fs/promises";
 import { extname } from "node:path";
 import { LowrankError, requirePath } from "../errors.ts";
@@ -13,6 +12,7 @@ import { readJson, readJsonLines } from "./json.ts";
 import { readParquet } from "./parquet.ts";
 import { readPlainText } from "./plain-text.ts";
 import type { HeaderOption, Table } from "./table.ts";
+import { utf8Bytes } from "./utf8.ts";
 
 export type { Row, Table } from "./table.ts";
 
@@ -67,8 +67,7 @@ export async function readTable(file: string, options: ReadTableOptions = {}): P
   if (extension === ".parquet") {
     table = await readParquet(file, bytes);
   } else {
-    requireUtf8(file, bytes);
-    if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3);
+    bytes = utf8Bytes(file, bytes);
     if (conll) table = readConll(file, bytes);
     else if (extension === ".json") table = readJson(file, bytes);
     else if (extension === ".jsonl" || extension === ".ndjson") table = readJsonLines(file, bytes);
@@ -116,37 +115,6 @@ async function readBytes(file: string): Promise<Buffer> {
             : `the file cannot be read (${code ?? String(error)}). Check its permissions`;
     throw new LowrankError("data", `${file}: ${why}.`, { cause: error });
   }
-}
-
-/** A byte order mark, or every other byte of the beginning is 0 (more or less: not all is Latin). */
-function looksLikeUtf16(bytes: Buffer): boolean {
-  const mark = bytes.length < 2 ? 0 : bytes.readUInt16BE(0);
-  if (mark === 0xfeff || mark === 0xfffe) return true;
-  const start = bytes.subarray(0, 512);
-  return start.filter((byte) => byte === 0).length > start.length / 3;
-}
-
-/** Text in another encoding would train on broken characters: refused rather than replaced. */
-function requireUtf8(file: string, bytes: Buffer): void {
-  if (looksLikeUtf16(bytes)) {
-    throw new LowrankError(
-      "data",
-      `${file}: expected UTF-8 text, got UTF-16. Save the file as UTF-8, for example: iconv -f UTF-16 -t UTF-8.`,
-    );
-  }
-  if (isUtf8(bytes)) return;
-  let line = 1;
-  for (let start = 0; start < bytes.length; line++) {
-    const newline = bytes.indexOf(0x0a, start);
-    const end = newline === -1 ? bytes.length : newline + 1;
-    if (!isUtf8(bytes.subarray(start, end))) break;
-    start = end;
-  }
-  throw new LowrankError(
-    "data",
-    `${file}: line ${line}: expected UTF-8 text, got bytes of another encoding. ` +
-      "Save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8.",
-  );
 }
 
 function checkTable(table: Table): void {

@@ -196,7 +196,7 @@ describe("errors", () => {
       message: "device: expected one of cpu, webgpu, cuda, auto, got gpu.",
     });
     await expect(Engine.start({ threads: -1 })).rejects.toThrow(
-      "threads: expected a whole number from 0, got -1.",
+      "threads: expected a whole number of at least 0, got -1.",
     );
     const program = await compile(engine, { outputs: { y: add(x, 1) } });
     const feeds = { x: float32([2], [1, 2]) };

@@ -225,7 +225,7 @@ function checkOptions(options: Partial<EngineOptions>): void {
   if (!Number.isInteger(threads) || threads < 0) {
     throw new LowrankError(
       "usage",
-      `threads: expected a whole number from 0, got ${String(threads)}.`,
+      `threads: expected a whole number of at least 0, got ${String(threads)}.`,
     );
   }
 }

@@ -50,7 +50,7 @@ describe("all-MiniLM (BERT, WordPiece)", () => {
     expect(truncated).toBe(1);
     expect(tokenizer.encode("a b").typeIds).toEqual([0, 0, 0, 0]);
     expect(() => tokenizer.encodeBatch(["a"], { maxLength: 2 })).toThrowError(
-      "maximum length: expected a whole number from 3 (2 special tokens and a text), got 2.",
+      "maxLength: expected a whole number of at least 3 (2 special tokens and a text), got 2.",
     );
   });
 

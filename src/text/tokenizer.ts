@@ -263,7 +263,7 @@ function wrap(library: LibraryTokenizer, options: WrapOptions): Tokenizer {
       if (!Number.isInteger(maxLength) || room < 1) {
         throw new LowrankError(
           "usage",
-          `maximum length: expected a whole number from ${around + 1} (${around} special tokens and a text), ` +
+          `maxLength: expected a whole number of at least ${around + 1} (${around} special tokens and a text), ` +
             `got ${maxLength}.`,
         );
       }

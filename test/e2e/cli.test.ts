@@ -46,7 +46,7 @@ function finish(child: ChildProcessWithoutNullStreams): Promise<Result> {
 /** Run a command line; arguments with spaces come as separate ones. */
 function lowrank(
   line: string,
-  { more = [], stdin = "" }: { more?: string[]; stdin?: string } = {},
+  { more = [], stdin = "" }: { more?: string[]; stdin?: string | Buffer } = {},
 ) {
   const child = start([...line.split(" ").filter(Boolean), ...more]);
   child.stdin.end(stdin);
@@ -103,6 +103,10 @@ describe("wrong usage", () => {
     [`${TRAIN} -o o --task chess`, /^lowrank: --task: there is no task "chess"/],
     ["predict --adapter o --text a --input b", /^lowrank: --text and --input: expected one/],
     ["inspect", /^lowrank: --model and --adapter are missing/],
+    ...["10", "0MB", "0.1B", "5TB"].map((size): [string, RegExp] => [
+      `merge --adapter o --output p --max-shard-size=${size}`,
+      /^lowrank: --max-shard-size: expected a size with its unit \(B, KB, MB, GB\), such as 500MB, got "/,
+    ]),
     ["help tarin", /^lowrank: unknown command 'tarin'\. Did you mean train\?$/m],
     ["train bert", /^lowrank: train: expected flags and their values, got "bert" beside them\./],
     [
@@ -132,7 +136,7 @@ describe("failures", () => {
     [`${TRAIN} -o o --text-column body`, /train\.csv: no text column "body"/],
     [
       `${TRAIN} -o o --dump-graph no/such/graph.txt`,
-      /no\/such\/graph\.txt: cannot write the graph/,
+      /^lowrank: no\/such: cannot write graph\.txt into it, it does not exist\. Check the path\.$/m,
     ],
   ])("%s", async (line, message) => {
     const { code, stdout, stderr } = await lowrank(line);
@@ -174,9 +178,16 @@ describe("a run", () => {
     const more = ["--text", "a good film", "--text", "bad"];
     const both = JSON.parse((await lowrank("predict --adapter out --json", { more })).stdout);
     expect(both).toMatchObject([{ text: "a good film" }, { text: "bad" }]);
-    const stdin = "a good film\nbad\n";
+    const stdin = "\ufeffa good film\nbad\n";
     expect(JSON.parse((await lowrank("predict --adapter out --json", { stdin })).stdout)).toEqual(
       both,
+    );
+    const latin1 = await lowrank("predict --adapter out", {
+      stdin: Buffer.from("a\ncaf\xe9\n", "latin1"),
+    });
+    expect(latin1).toMatchObject({ code: 1, stdout: "" });
+    expect(latin1.stderr).toMatch(
+      /^lowrank: stdin: line 2: expected UTF-8 text, got bytes of another/,
     );
 
     const inspected = await lowrank("inspect --adapter out");
@@ -198,6 +209,18 @@ describe("a run", () => {
       result: { reason: "completed", steps: 2, metrics: { scalars: { loss: expect.any(Number) } } },
     });
     expect(stderr).toBe("");
+  });
+
+  it("warns of the data, also where it is told to be quiet", async () => {
+    writeFileSync(join(root, "near.csv"), "text,label\na,good\nb,Good\nc,good \nd,bad\n");
+    const { code, stderr } = await lowrank(
+      "train --model bert --data near.csv --steps 1 --threads 1 --validation-split 0 -o near --quiet",
+    );
+    expect(code).toBe(0);
+    expect(stderr).toBe(
+      'warning: near.csv: column "label": labels that differ only in case or blanks are labels of their own: ' +
+        '"Good", "good", "good ". Write them alike if they mean the same.\n',
+    );
   });
 
   it("takes options from a file, below flags", async () => {

@@ -1,5 +1,7 @@
 /** @file Flags of the commands that use an adapter. */
 import { z } from "zod";
+import { LowrankError } from "../../errors.ts";
+import { kebabCase } from "../../format.ts";
 import { trainOptionsSchema } from "../../train/options.ts";
 import { columnOptions, type Columns } from "../../tasks/options.ts";
 import { note } from "../terminal.ts";
@@ -44,6 +46,14 @@ export function splitColumns<F extends Columns>(
     columns: Object.fromEntries(entries.filter(isColumn)) as Columns,
     rest: Object.fromEntries(entries.filter((entry) => !isColumn(entry))) as Omit<F, keyof Columns>,
   };
+}
+
+/** Throws LowrankError("usage") for columns where there is no table that they could be of. */
+export function refuseColumns(columns: Columns, why: string): void {
+  const given = Object.entries(columns).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${kebabCase(name)}`],
+  );
+  if (given.length > 0) throw new LowrankError("usage", `${given.join(", ")}: ${why}.`);
 }
 
 /** Say what the user should know of an adapter, and of the data that it was used on. */

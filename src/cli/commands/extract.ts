@@ -15,7 +15,13 @@ import { findBaseModel, MANIFEST_FILE, readManifest } from "../../train/manifest
 import { Predictor, type PredictorOptions } from "../../train/predict.ts";
 import { defineCommand } from "../command.ts";
 import { alignRows, formatBytes, note, print, printJson } from "../terminal.ts";
-import { adapterFlags, columnPlaceholders, noteWarnings, splitColumns } from "./adapter-flags.ts";
+import {
+  adapterFlags,
+  columnPlaceholders,
+  noteWarnings,
+  refuseColumns,
+  splitColumns,
+} from "./adapter-flags.ts";
 import {
   checkRankFlags,
   matrixProgress,
@@ -82,6 +88,8 @@ export const extract = defineCommand({
     const { columns, rest } = splitColumns(flags);
     const { data, json, batchSize, maxLength, device, threads, ...options } = rest;
     checkRankFlags(options);
+    if (data === undefined)
+      refuseColumns(columns, "only a table has columns: pass one with --data");
     const use = { batchSize, maxLength, device, threads };
     await withBaseFlag(async () => {
       const base = await findBase(options.from, options.base);
@@ -175,7 +183,11 @@ async function metricsOf(
   }
 }
 
-const KINDS = { delta: "stored change", model: "fine-tuned model", adapter: "adapter" } as const;
+const KINDS = {
+  delta: "stored change",
+  model: "fine-tuned model",
+  adapter: "original adapter",
+} as const;
 
 function textOf(report: ExtractReport): string {
   const { output, kind, from, base, matrices, whole, energyKept, storedBytes } = report;

@@ -1,8 +1,10 @@
 /** @file lowrank predict: what an adapter says to inputs from flags, a table or stdin. */
 import { readFile } from "node:fs/promises";
-import { text as readAll } from "node:stream/consumers";
+import { buffer as readAll } from "node:stream/consumers";
 import { z } from "zod";
+import { utf8Bytes } from "../../data/utf8.ts";
 import { LowrankError } from "../../errors.ts";
+import { ioError } from "../../io/io-errors.ts";
 import { columnOptions, useSettings } from "../../tasks/options.ts";
 import type { Input } from "../../tasks/task.ts";
 import { Predictor } from "../../train/predict.ts";
@@ -14,6 +16,7 @@ import {
   adapterPlaceholders,
   columnPlaceholders,
   noteWarnings,
+  refuseColumns,
   splitColumns,
 } from "./adapter-flags.ts";
 
@@ -78,6 +81,8 @@ export const predict = defineCommand({
     const { nBest, nullThreshold, maxAnswerTokens, stride, threshold } = rest;
     const fixed = await fieldValues(flags);
     checkSource(flags, fixed);
+    if (input === undefined)
+      refuseColumns(columns, "only a table has columns: pass one with --input");
     const settings = { nBest, nullThreshold, maxAnswerTokens, stride, threshold };
     const options = { batchSize, maxLength, model, device, threads, ...settings };
     const predictor = await Predictor.load<unknown>(adapter, options);
@@ -120,14 +125,10 @@ async function fieldValues(flags: Flags): Promise<FieldValues> {
 }
 
 async function readTextFile(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new LowrankError("data", `${file}: the file cannot be read (${code}). Check the path.`, {
-      cause: error,
-    });
-  }
+  const bytes = await readFile(file).catch((error: unknown) => {
+    throw ioError(file, "read the text", error);
+  });
+  return utf8Bytes(file, bytes).toString();
 }
 
 function checkSource({ input }: Flags, given: FieldValues): void {
@@ -178,7 +179,8 @@ const flag = (field: string): string =>
 
 /** The lines of stdin; the last one's end is no empty line. */
 async function readLines(): Promise<string[]> {
-  const lines = (await readAll(process.stdin)).split(/\r?\n/);
+  const bytes = utf8Bytes("stdin", await readAll(process.stdin));
+  const lines = bytes.toString().split(/\r?\n/);
   if (lines.at(-1) === "") lines.pop();
   return lines;
 }

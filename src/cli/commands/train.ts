@@ -1,6 +1,8 @@
 /** @file lowrank train: the trainer with a progress bar, Ctrl-C and a result that says how to go on. */
-import { writeFileSync } from "node:fs";
+import { accessSync, constants, statSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { z } from "zod";
+import { LowrankError } from "../../errors.ts";
 import { printGraph } from "../../graph/print.ts";
 import { ioError } from "../../io/io-errors.ts";
 import { loraConfigSchema } from "../../lora/config.ts";
@@ -119,6 +121,7 @@ export const train = defineCommand({
 
 async function run(flags: TrainFlags): Promise<void> {
   const { config: _config, dumpGraph, quiet, json, ...options } = flags;
+  if (dumpGraph !== undefined) checkGraphFile(dumpGraph);
   const interrupt = onInterrupt();
   try {
     const trainer = await Trainer.create(
@@ -176,6 +179,23 @@ function onceComplete(write: (graph: Graph) => void): (graph: Graph) => void {
     write(graph);
     isWritten = true;
   };
+}
+
+/** Before anything is loaded. Throws LowrankError("io"). */
+function checkGraphFile(file: string): void {
+  const existing = statSync(file, { throwIfNoEntry: false });
+  if (existing?.isDirectory()) {
+    throw new LowrankError(
+      "io",
+      `${file}: expected a file to write the graph to, got a directory.`,
+    );
+  }
+  const place = existing ? file : dirname(file);
+  try {
+    accessSync(place, constants.W_OK);
+  } catch (error) {
+    throw ioError(place, existing ? "write the graph" : `write ${basename(file)} into it`, error);
+  }
 }
 
 function writeGraph(file: string, graph: Graph): void {
