@@ -72,7 +72,7 @@ function checkCompatible(
   if (both) {
     throw new LowrankError(
       "config",
-      `trainable_token_indices: ${both.path} is adapted by target_modules as well. Name it in one of the two.`,
+      `trainableTokenIndices: ${both.path} is adapted by targetModules as well. Name it in one of the two.`,
     );
   }
   if (!config.ensureWeightTying) return;
@@ -84,7 +84,7 @@ function checkCompatible(
   if (name === undefined) return;
   throw new LowrankError(
     "config",
-    `ensure_weight_tying: not implemented for ${name}; it is for trainable_token_indices. Leave it out: ` +
+    `ensureWeightTying: not implemented for ${name}; it is for trainableTokenIndices. Leave it out: ` +
       "the adapter then changes one of the tied modules alone.",
   );
 }
@@ -105,7 +105,7 @@ export function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: Lora
   throw new LowrankError(
     "config",
     `r: larger than the layer for ${problems.slice(0, 5).join("; ")}` +
-      `${problems.length > 5 ? ` and ${problems.length - 5} more` : ""}. Choose a smaller r, or another rank for these by rank_pattern.`,
+      `${problems.length > 5 ? ` and ${problems.length - 5} more` : ""}. Choose a smaller r, or another rank for these by rankPattern.`,
   );
 }
 

@@ -80,16 +80,17 @@ export function loraConfig(options: LoraOptions, where = "LoraConfig"): LoraConf
 function contradictions(config: LoraConfig): string[] {
   const problems: string[] = [];
   if (config.layersPattern !== null && config.layersToTransform === null) {
-    problems.push("layersPattern needs layersToTransform");
+    problems.push("layersPattern: needs layersToTransform");
   }
   if (typeof config.targetModules === "string" && config.layersToTransform !== null) {
     problems.push(
-      "layersToTransform needs targetModules to be a list of names, not one expression",
+      "layersToTransform: needs targetModules as a list of names, or null for the usual ones of the model's family, " +
+        `not ${JSON.stringify(config.targetModules)}`,
     );
   }
   const alphas = [config.loraAlpha, ...Object.values(config.alphaPattern)];
   if (String(config.initLoraWeights).startsWith("pissa") && alphas.some((alpha) => alpha <= 0)) {
-    problems.push('loraAlpha must be positive for initLoraWeights "pissa"');
+    problems.push('loraAlpha: must be positive for initLoraWeights "pissa"');
   }
   return problems;
 }
@@ -108,7 +109,5 @@ function lookUp(patterns: Readonly<Record<string, number>>, path: string): numbe
 
 /** Whether a key of rankPattern or alphaPattern means a module: an expression for the end of its path. */
 export function matchesPattern(key: string, path: string): boolean {
-  return pythonRegExp(key, String.raw`^(?:.*\.)?(?:%)$`, "rank_pattern or alpha_pattern").test(
-    path,
-  );
+  return pythonRegExp(key, String.raw`^(?:.*\.)?(?:%)$`, "rankPattern or alphaPattern").test(path);
 }

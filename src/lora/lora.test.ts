@@ -241,7 +241,7 @@ describe("a plain LoRA of one that started from the weight", () => {
     expect(() => plainConfig(loraConfig({}))).toThrow("the adapter is a plain LoRA already.");
     const lora = loraConfig({ initLoraWeights: "pissa", useRslora: true, alphaPattern: { q: 3 } });
     expect(() => plainConfig(lora)).toThrow(
-      "use_rslora with rank_pattern or alpha_pattern cannot be kept at twice the rank.",
+      "useRslora with rankPattern or alphaPattern cannot be kept at twice the rank.",
     );
   });
 });
@@ -314,19 +314,19 @@ describe("rows for single tokens", () => {
 
   test("errors name the module", () => {
     expect(() => withTokens([1, 30])).toThrow(
-      "trainable_token_indices: transformer.wte has 30 rows, got index 30.",
+      "trainableTokenIndices: transformer.wte has 30 rows, got index 30.",
     );
     expect(() => withTokens({ embed_tokens: [1], wte: [2, 2] })).toThrow(
-      'trainable_token_indices: no embedding is named "embed_tokens"; transformer.wte: an index is listed twice.',
+      'trainableTokenIndices: no embedding is named "embed_tokens"; transformer.wte: an index is listed twice.',
     );
     expect(() =>
       adaptedModel("gpt2", { trainableTokenIndices: [1], modulesToSave: ["wte"] }),
-    ).toThrow("transformer.wte is trained whole by modules_to_save; name it in one of the two.");
+    ).toThrow("transformer.wte is trained whole by modulesToSave; name it in one of the two.");
     expect(() =>
       adaptedModel("gpt2", { trainableTokenIndices: [1], targetModules: ["wte"] }),
-    ).toThrow("transformer.wte is adapted by target_modules as well.");
+    ).toThrow("transformer.wte is adapted by targetModules as well.");
     expect(() => adaptedModel("gpt2", { ensureWeightTying: true, targetModules: ["wte"] })).toThrow(
-      "ensure_weight_tying: not implemented for transformer.wte;",
+      "ensureWeightTying: not implemented for transformer.wte;",
     );
   });
 });

@@ -47,7 +47,7 @@ export function plainConfig(lora: LoraConfig): LoraConfig {
   const problem = !isFromWeight(initLoraWeights)
     ? "the adapter is a plain LoRA already. Save it as it is"
     : useRslora && hasPatterns
-      ? "use_rslora with rank_pattern or alpha_pattern cannot be kept at twice the rank. Train without one of them"
+      ? "useRslora with rankPattern or alphaPattern cannot be kept at twice the rank. Train without one of them"
       : undefined;
   if (problem) throw new LowrankError("config", `savePlainAdapter: ${problem}.`);
   return {

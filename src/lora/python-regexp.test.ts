@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { pythonRegExp } from "./python-regexp.ts";
 
 const fullMatch = (source: string, text: string): boolean =>
-  pythonRegExp(source, "^(?:%)$", "target_modules").test(text);
+  pythonRegExp(source, "^(?:%)$", "targetModules").test(text);
 
 /** Pattern, text, whether Python 3.11's `re.fullmatch` finds it. */
 const CASES: readonly (readonly [string, string, boolean])[] = [
@@ -32,7 +32,7 @@ describe("Python's regular expressions", () => {
     const name = `model.layers.0.${"a".repeat(60)}`;
     for (const pattern of ["(.+)+x", "(?:a|a)*b", ".*(a|aa)+$x", "(.*)*(.*)*\\1x"]) {
       expect(() => fullMatch(pattern, name.slice(15))).toThrow(
-        `target_modules: ${JSON.stringify(pattern)} takes more than a second to match "aaa`,
+        `targetModules: ${JSON.stringify(pattern)} takes more than a second to match "aaa`,
       );
     }
     // Repeated groups that end at once are fine.
@@ -43,7 +43,7 @@ describe("Python's regular expressions", () => {
   test("what JavaScript cannot express, and what is none", () => {
     for (const pattern of ["(?>a)b", "a++", "(a)(?(1)b|c)", "(?x) a", "(", "[", "a{2}+"]) {
       expect(() => fullMatch(pattern, "a")).toThrow(
-        `target_modules: ${JSON.stringify(pattern)} is not a regular expression that is understood here.`,
+        `targetModules: ${JSON.stringify(pattern)} is not a regular expression that is understood here.`,
       );
     }
   });

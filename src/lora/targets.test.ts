@@ -4,7 +4,7 @@ import { Linear } from "../nn/layers.ts";
 import { countParameters, Module, ModuleList } from "../nn/module.ts";
 import { checkRanks, loraLayers } from "./apply.ts";
 import { loraConfig, type LoraOptions } from "./config.ts";
-import { findTargets } from "./targets.ts";
+import { checkNames, findTargets } from "./targets.ts";
 
 /** Paths of the layers that options adapt. */
 async function paths(options: LoraOptions): Promise<string[]> {
@@ -46,7 +46,7 @@ describe("targets", () => {
     ]);
     await expect(paths({ targetModules: "mlp" })).rejects.toThrow("matches no module");
     await expect(paths({ targetModules: "(" })).rejects.toThrow(
-      'target_modules: "(" is not a regular expression that is understood here.',
+      'targetModules: "(" is not a regular expression that is understood here.',
     );
   });
 
@@ -56,7 +56,7 @@ describe("targets", () => {
     expect(all).not.toContain("score");
   });
 
-  test("exclude_modules and layers_to_transform", async () => {
+  test("excludeModules and layersToTransform", async () => {
     expect(
       await paths({ targetModules: "all-linear", excludeModules: ["mlp.c_fc", "c_proj"] }),
     ).toEqual(["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"]);
@@ -64,7 +64,7 @@ describe("targets", () => {
       await paths({ targetModules: ["c_attn"], layersToTransform: 1, layersPattern: "h" }),
     ).toEqual(["transformer.h.1.attn.c_attn"]);
     await expect(paths({ targetModules: ["c_attn"], layersToTransform: [7] })).rejects.toThrow(
-      "(after exclude_modules and layers_to_transform)",
+      '["c_attn"] matches no module of the model (after layersToTransform). It has: ',
     );
   });
 
@@ -99,7 +99,7 @@ describe("targets", () => {
     ]);
   });
 
-  test("rank_pattern and alpha_pattern", async () => {
+  test("rankPattern and alphaPattern", async () => {
     const { model } = adaptedModel("gpt2", {
       r: 2,
       loraAlpha: 4,
@@ -118,11 +118,11 @@ describe("targets", () => {
 
   test("errors name what there is", async () => {
     await expect(paths({ targetModules: ["q_proj"] })).rejects.toThrow(
-      'target_modules: ["q_proj"] matches no module of the model. ' +
+      'targetModules: ["q_proj"] matches no module of the model. ' +
         'It has: wte, wpe, c_attn, c_proj, c_fc, score; or use "all-linear".',
     );
     await expect(paths({ targetModules: ["ln_1"] })).rejects.toThrow(
-      "target_modules: transformer.h.0.ln_1 is a LayerNorm; Linear, Conv1D and Embedding can be adapted.",
+      "targetModules: transformer.h.0.ln_1 is a LayerNorm; Linear, Conv1D and Embedding can be adapted.",
     );
     const { model, family } = baseModel("gpt2");
     const lora = loraConfig({ r: 9 });
@@ -131,10 +131,10 @@ describe("targets", () => {
     );
     await expect(paths({ r: 9, initLoraWeights: "pissa" })).rejects.toThrow("r: larger than");
     await expect(paths({ targetModules: ["score"] })).rejects.toThrow(
-      "(but one that is trained whole, by modules_to_save or as the task's head)",
+      "(but one that is trained whole, by modulesToSave or as the task's head)",
     );
     await expect(paths({ targetModules: ["attn"], excludeModules: "(?>x)" })).rejects.toThrow(
-      'exclude_modules: "(?>x)" is not a regular expression',
+      'excludeModules: "(?>x)" is not a regular expression',
     );
   });
 });
@@ -191,16 +191,38 @@ describe("options", () => {
     });
   });
 
+  test("names beside them that mean no module", () => {
+    const { model, family } = baseModel("bert");
+    const check = (options: LoraOptions): void => {
+      const config = loraConfig(options);
+      checkNames(model, config, findTargets(model, config, family));
+    };
+    expect(() =>
+      check({
+        modulesToSave: ["pooler", "poler"],
+        excludeModules: ["layer.9.attention.self.query", "key"],
+        rankPattern: { query: 2, dense: 4 },
+        alphaPattern: { "layer.[01].*.value": 2, "layer.9.*": 2 },
+      }),
+    ).toThrow(
+      'modulesToSave: "poler" matches no module; excludeModules: "layer.9.attention.self.query" matches no module; ' +
+        'rankPattern: "dense" matches no adapted module; alphaPattern: "layer.9.*" matches no adapted module. ' +
+        "Adapted are: query, value. The model has: bert, embeddings, word_embeddings, ",
+    );
+    expect(() => check({ excludeModules: ".*\\.key", rankPattern: { query: 2 } })).not.toThrow();
+    expect(() => check({ excludeModules: "key" })).toThrow('excludeModules: "key" matches no');
+  });
+
   test("every problem in one error", () => {
     const options = { r: 0, loraDropout: 1.5, rank: 8 } as LoraOptions;
     expect(() => loraConfig(options)).toThrowErrorMatchingInlineSnapshot(
       `[LowrankError: LoraConfig: r: Too small: expected number to be >0; loraDropout: Too big: expected number to be <1; Unrecognized key: "rank".]`,
     );
     expect(() => loraConfig({ layersPattern: "h" })).toThrow(
-      "layersPattern needs layersToTransform",
+      "layersPattern: needs layersToTransform",
     );
     expect(() => loraConfig({ targetModules: "x", layersToTransform: 1 })).toThrow(
-      "layersToTransform needs targetModules to be a list of names",
+      'layersToTransform: needs targetModules as a list of names, or null for the usual ones of the model\'s family, not "x"',
     );
   });
 });

@@ -4,7 +4,7 @@ import { LowrankError } from "../errors.ts";
 import type { ModelFamily, TaskType } from "../models/family.ts";
 import { Conv1D, Embedding, Linear } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
-import type { LoraConfig } from "./config.ts";
+import { matchesPattern, type LoraConfig } from "./config.ts";
 import { pythonRegExp } from "./python-regexp.ts";
 import { baseModules } from "./slot.ts";
 
@@ -64,7 +64,7 @@ export function findTargets(
       if (!isAdaptable(module)) {
         throw new LowrankError(
           "config",
-          `target_modules: ${path} is a ${module.constructor.name}; Linear, Conv1D and Embedding can be adapted. Name those inside it.`,
+          `targetModules: ${path} is a ${module.constructor.name}; Linear, Conv1D and Embedding can be adapted. Name those inside it.`,
         );
       }
       targets.set(path, module);
@@ -72,6 +72,55 @@ export function findTargets(
   }
   if (targets.size === 0) throw noTargets(named, wanted, config);
   return targets;
+}
+
+/**
+ * Refuse names and patterns, beside the targets, that mean no module: a misspelt one would do nothing. For new adapters only, since
+ * PEFT passes over them and stored ones may have some. Throws LowrankError("config") that lists all.
+ */
+export function checkNames(
+  model: Module,
+  config: LoraConfig,
+  targets: ReadonlyMap<string, Adaptable>,
+): void {
+  const all = [...baseModules(model)].map(([path]) => path).filter((path) => path !== "");
+  const adapted = [...targets.keys()];
+  const isExpression = typeof config.excludeModules === "string";
+  const problems = [
+    ...unmatched("modulesToSave", config.modulesToSave ?? [], (name) =>
+      all.some((path) => isSavedModule(path, [name])),
+    ),
+    ...unmatched("excludeModules", [config.excludeModules ?? []].flat(), (name) =>
+      all.some((path) => isExcluded(path, { excludeModules: isExpression ? name : [name] })),
+    ),
+    ...(["rankPattern", "alphaPattern"] as const).flatMap((option) =>
+      unmatched(option, Object.keys(config[option]), (key) =>
+        adapted.some((path) => matchesPattern(key, path)),
+      ),
+    ),
+  ];
+  if (problems.length === 0) return;
+  throw new LowrankError(
+    "config",
+    `${problems.join("; ")}. Adapted are: ${lastNames(adapted)}. The model has: ${lastNames(all)}.`,
+  );
+}
+
+function unmatched(
+  option: string,
+  names: readonly string[],
+  isMatched: (name: string) => boolean,
+): string[] {
+  const what = option.endsWith("Pattern") ? "adapted module" : "module";
+  return names
+    .filter((name) => !isMatched(name))
+    .map((name) => `${option}: ${JSON.stringify(name)} matches no ${what}`);
+}
+
+/** The last parts of paths, once each; numbers of layers left out. */
+function lastNames(paths: readonly string[]): string {
+  const names = paths.map((path) => path.slice(path.lastIndexOf(".") + 1));
+  return [...new Set(names.filter((name) => !/^\d+$/.test(name)))].join(", ");
 }
 
 /** Names of the targeted modules, sorted: their last parts where these mean the same modules, else whole paths. */
@@ -91,23 +140,25 @@ function noTargets(
   wanted: string | string[],
   config: LoraConfig,
 ): LowrankError {
-  const names = paths.map((path) => path.replace(/^.*\./, ""));
   const saved = paths.filter((path) => isSaved(path, modulesToSave(config)));
-  const narrowed = config.excludeModules || config.layersToTransform !== null;
+  const narrowing = [
+    ...(config.excludeModules === null ? [] : ["excludeModules"]),
+    ...(config.layersToTransform === null ? [] : ["layersToTransform"]),
+  ].join(" and ");
   const wholly = saved.some((path) => matches(wanted, path, config));
   return new LowrankError(
     "config",
-    `target_modules: ${JSON.stringify(wanted)} matches no module of the model` +
-      `${narrowed ? " (after exclude_modules and layers_to_transform)" : ""}` +
-      `${wholly ? " (but one that is trained whole, by modules_to_save or as the task's head)" : ""}. ` +
-      `It has: ${[...new Set(names)].join(", ")}; or use "${ALL_LINEAR}".`,
+    `targetModules: ${JSON.stringify(wanted)} matches no module of the model` +
+      `${narrowing === "" ? "" : ` (after ${narrowing})`}` +
+      `${wholly ? " (but one that is trained whole, by modulesToSave or as the task's head)" : ""}. ` +
+      `It has: ${lastNames(paths)}; or use "${ALL_LINEAR}".`,
   );
 }
 
 /** A string is a regular expression for the whole path. A list matches names equal to an entry, or ending in ".entry" and
  * then only in the layers to transform. */
 function matches(wanted: string | readonly string[], path: string, config: LoraConfig): boolean {
-  if (typeof wanted === "string") return fullMatch(wanted, path, "target_modules");
+  if (typeof wanted === "string") return fullMatch(wanted, path, "targetModules");
   return wanted.includes(path) || (isNamed(path, wanted) && isInLayers(path, config));
 }
 
@@ -143,10 +194,10 @@ function fullMatch(source: string, path: string, where: string): boolean {
   return pythonRegExp(source, "^(?:%)$", where).test(path);
 }
 
-function isExcluded(path: string, { excludeModules }: LoraConfig): boolean {
+function isExcluded(path: string, { excludeModules }: Pick<LoraConfig, "excludeModules">): boolean {
   if (excludeModules === null) return false;
   return typeof excludeModules === "string"
-    ? fullMatch(excludeModules, path, "exclude_modules")
+    ? fullMatch(excludeModules, path, "excludeModules")
     : isNamed(path, excludeModules);
 }
 
@@ -158,7 +209,7 @@ function isInLayers(path: string, { layersToTransform, layersPattern }: LoraConf
       ? [/^.*?\.[^.]*\.(\d+)\./]
       : [layersPattern]
           .flat()
-          .map((name) => pythonRegExp(name, String.raw`^(?:|.*?\.)%\.(\d+)\.`, "layers_pattern"));
+          .map((name) => pythonRegExp(name, String.raw`^(?:|.*?\.)%\.(\d+)\.`, "layersPattern"));
   const found = frames.map((frame) => frame.exec(path)).find((match) => match !== null);
   // A pattern may have groups of its own before the number's.
   const layer = found?.slice(1).at(-1);

@@ -179,7 +179,7 @@ export function findTokenTargets(
   });
   problems.push(...tie(targets, tables, config));
   if (problems.length === 0) return targets;
-  throw new LowrankError("config", `trainable_token_indices: ${problems.join("; ")}.`);
+  throw new LowrankError("config", `trainableTokenIndices: ${problems.join("; ")}.`);
 }
 
 function problemsOf(
@@ -195,7 +195,7 @@ function problemsOf(
     problems.push(`${path} has ${vocabulary} rows, got index ${beyond.slice(0, 5).join(", ")}`);
   if (new Set(tokens).size < tokens.length) problems.push(`${path}: an index is listed twice`);
   if (isSavedModule(path, modulesToSave(config)))
-    problems.push(`${path} is trained whole by modules_to_save; name it in one of the two`);
+    problems.push(`${path} is trained whole by modulesToSave; name it in one of the two`);
   return problems;
 }
 
@@ -219,7 +219,7 @@ function tie(
     } else if (ensureWeightTying) {
       const lists = [target, ...others].map(({ path, tokens }) => `${path} [${tokens.join(", ")}]`);
       return [
-        `ensure_weight_tying: modules that share a weight list other tokens: ${lists.join(", ")}`,
+        `ensureWeightTying: modules that share a weight list other tokens: ${lists.join(", ")}`,
       ];
     }
   }

@@ -36,4 +36,13 @@ describe("adapterConfig", () => {
     const pooler = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"];
     expect(saved("SEQ_CLS", [...classifier, ...pooler], "bert")).toEqual(["pooler"]);
   });
+
+  it("refuses names that mean no module", () => {
+    const built = modelFromConfig({ ...CONFIG, model_type: "bert" }, "SEQ_CLS");
+    const base = { ...built, newParameters: [] } as unknown as PretrainedModel;
+    const options = trainOptions({ model: "m", data: "d", r: 2, modulesToSave: ["poler"] });
+    expect(() => adapterConfig(options, base, { type: "SEQ_CLS" } as Task)).toThrow(
+      'modulesToSave: "poler" matches no module.',
+    );
+  });
 });

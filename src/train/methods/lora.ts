@@ -6,7 +6,13 @@ import { applyLora, checkRanks } from "../../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../../lora/config.ts";
 import { loraPlusRules } from "../../lora/lora-plus.ts";
 import { adapterParameters, saveAdapter } from "../../lora/peft-format.ts";
-import { findTargets, isSaved, modulesToSave, targetNames } from "../../lora/targets.ts";
+import {
+  checkNames,
+  findTargets,
+  isSaved,
+  modulesToSave,
+  targetNames,
+} from "../../lora/targets.ts";
 import type { PretrainedModel } from "../../models/auto.ts";
 import type { Module } from "../../nn/module.ts";
 import type { Task } from "../../tasks/task.ts";
@@ -56,7 +62,9 @@ export function adapterConfig(
   const own = Object.entries(options).filter(([key]) => keys.includes(key));
   const given = loraConfig({ ...Object.fromEntries(own), taskType: task.type }, "options");
   const config = { ...given, modulesToSave: withNewParts(given, base) };
-  checkRanks(findTargets(base.model, config, base.family), config);
+  const targets = findTargets(base.model, config, base.family);
+  checkRanks(targets, config);
+  checkNames(base.model, config, targets);
   return { ...config, targetModules: targetNames(base.model, config, base.family) };
 }
 
