@@ -79,7 +79,7 @@ function alignColumn(cells: readonly Cell[]): string[] {
 
 /** Control characters as JSON writes them: a label may hold any. */
 const oneLine = (text: string): string =>
-  text.replaceAll(/[\u0000-\u001F]/g, (character) => JSON.stringify(character).slice(1, -1));
+  text.replaceAll(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
 
 /** Characters of a table's cell; longer names lose their middle, since they often begin alike. */
 const CELL_WIDTH = 48;
