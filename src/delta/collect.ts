@@ -1,6 +1,7 @@
 /** @file Which matrices of a change are approximated, and their approximations; what is left for the rest of an adapter. */
 import { loraConfig, type LoraConfig } from "../lora/config.ts";
 import { findTargets, isSaved, modulesToSave } from "../lora/targets.ts";
+import { parentOf } from "../nn/path.ts";
 import { approximate, type Target } from "./approximate.ts";
 import {
   type ChangedTensor,
@@ -12,9 +13,6 @@ import { halves, type Halves } from "./factors.ts";
 import { tooHighRank } from "./rank-options.ts";
 import { reportOf, type MatrixReport } from "./report.ts";
 import { energyOfChange } from "./spectrum.ts";
-
-/** The path of the module that a tensor belongs to. */
-export const parentOf = (name: string): string => name.slice(0, Math.max(0, name.lastIndexOf(".")));
 
 /** What decides which matrices are approximated. */
 export interface TargetOptions {

@@ -3,8 +3,9 @@
 import type { LoraConfig } from "../lora/config.ts";
 import { isSaved, modulesToSave, targetNames } from "../lora/targets.ts";
 import type { PretrainedModel } from "../models/auto.ts";
+import { lastPart, parentOf } from "../nn/path.ts";
 import type { TensorChange } from "./changes.ts";
-import { parentOf, type Found } from "./collect.ts";
+import type { Found } from "./collect.ts";
 
 export interface Layout {
   readonly lora: LoraConfig;
@@ -57,7 +58,7 @@ export function adapterLayout(
 /** How modules_to_save names a module: by the last part of its path, or by all of it where the last part would mean a target;
  * undefined where it holds a target itself. */
 function nameToSave(path: string, targets: readonly string[]): string | undefined {
-  const short = path.slice(path.lastIndexOf(".") + 1);
+  const short = lastPart(path);
   return [short, path].find(
     (name) => name !== "" && !targets.some((target) => isSaved(target, [name])),
   );

@@ -30,6 +30,7 @@ import type { TaskType } from "../models/family.ts";
 import { taskOfModel } from "../models/task-of.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
+import { joinPath, parentOf } from "../nn/path.ts";
 import { applyDelta, DELTA_CONFIG_FILE, isDeltaDirectory, readDelta } from "./format.ts";
 
 /** What a trained directory holds. */
@@ -232,7 +233,7 @@ function adaptedTensor(tensor: MergedTensor, options: AdaptedOptions): TrainedTe
   const { name, parameter, adapter } = tensor;
   const own = parametersByPath(base.model).get(name);
   const isNew = !own || base.newParameters.includes(name);
-  const module = name.slice(0, name.lastIndexOf("."));
+  const module = parentOf(name);
   const read = (wanted: Parameter): Promise<Float32Array> => reader(wanted, name)();
   return {
     name,
@@ -270,7 +271,7 @@ export function parametersByPath(model: Module): Map<string, Parameter> {
   const result = new Map<string, Parameter>();
   for (const [path, module] of model.namedModules()) {
     for (const [name, parameter] of module.ownParameters()) {
-      result.set(path === "" ? name : `${path}.${name}`, parameter);
+      result.set(joinPath(path, name), parameter);
     }
   }
   return result;

@@ -11,6 +11,7 @@ import type { Values } from "../nn/init.ts";
 import { Linear } from "../nn/layers.ts";
 import { freeze, type Module } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
+import { joinPath, parentOf } from "../nn/path.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import { loraLayer, replaceModule } from "./apply.ts";
 import { combineAdapters, type CombineAdapters } from "./combine-adapters.ts";
@@ -267,8 +268,7 @@ export class AdapterSet {
       }
     }
     for (const [path, module] of modules) {
-      const parent = path.slice(0, Math.max(0, path.lastIndexOf(".")));
-      if (path !== "" && isSaved(path, saved) && !isSaved(parent, saved)) {
+      if (path !== "" && isSaved(path, saved) && !isSaved(parentOf(path), saved)) {
         parts.set(path, new SavedModule(module, ownCopies(module, path)));
       }
     }
@@ -308,7 +308,7 @@ function ownCopies(module: Module, path: string): Map<string, Parameter> {
   const copies = new Map<string, Parameter>();
   for (const [inner, part] of baseModules(module)) {
     for (const [own, { shape, values }] of part.ownParameters()) {
-      const name = inner === "" ? own : `${inner}.${own}`;
+      const name = joinPath(inner, own);
       copies.set(
         name,
         new Parameter(shape, (context) => values({ ...context, name: `${path}.${name}` })),

@@ -5,6 +5,7 @@ import type { ModelFamily } from "../models/family.ts";
 import { Embedding, Linear } from "../nn/layers.ts";
 import { freeze, keepValues, type Module } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
+import { lastPart, parentOf } from "../nn/path.ts";
 import { loraConfig, rankAndScale, type LoraConfig, type LoraOptions } from "./config.ts";
 import {
   isLoraLayer,
@@ -168,9 +169,7 @@ function unfreezeBiases(model: Module, bias: LoraConfig["bias"]): void {
 
 /** Put a module at a path. */
 export function replaceModule(root: Module, path: string, module: Module): void {
-  const dot = path.lastIndexOf(".");
-  const parent = dot === -1 ? root : root.getModule(path.slice(0, dot));
-  parent.setChild(path.slice(dot + 1), module);
+  root.getModule(parentOf(path)).setChild(lastPart(path), module);
 }
 
 /** The LoRA layers of a model by path. */

@@ -7,6 +7,7 @@ import { normal, zeros } from "../nn/init.ts";
 import { Linear } from "../nn/layers.ts";
 import { keepValues, Module, type Layer } from "../nn/module.ts";
 import { Parameter } from "../nn/parameter.ts";
+import { joinPath } from "../nn/path.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { matmul } from "../ops/matmul.ts";
 
@@ -66,7 +67,7 @@ export function replaceLinearWithLora(
 
 function replaceBelow(module: Module, path: string, wrap: (linear: Linear) => Layer): void {
   for (const [name, child] of module.children()) {
-    const childPath = path === "" ? name : `${path}.${name}`;
+    const childPath = joinPath(path, name);
     if (child instanceof Linear) {
       keepValues(child, childPath);
       module.setChild(name, wrap(child));

@@ -1,6 +1,7 @@
 /** @file The tensors of a model with its adapter merged in, by the names that they have in the base model. */
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
+import { joinPath } from "../nn/path.ts";
 import { isMergeable, mergeInto, type Mergeable, type ReadParameter } from "./host-merge.ts";
 
 export interface MergedTensor {
@@ -34,7 +35,7 @@ export function mergedTensors(model: Module): MergedTensor[] {
 }
 
 function* listTensors(module: Module, path: string): Generator<MergedTensor> {
-  const inside = (name: string): string => (path === "" ? name : `${path}.${name}`);
+  const inside = (name: string): string => joinPath(path, name);
   if (isMergeable(module)) {
     for (const [name, parameter] of module.base_layer.ownParameters()) {
       yield {

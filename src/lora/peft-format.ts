@@ -10,6 +10,7 @@ import { readTorchFile } from "../io/torch-file.ts";
 import { fromFile } from "../nn/init.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
+import { parentOf } from "../nn/path.ts";
 import type { LoraConfig } from "./config.ts";
 import { ADAPTER_CONFIG_FILE, formatAdapterConfig } from "./peft-config.ts";
 import { isSaved, modulesToSave } from "./targets.ts";
@@ -42,7 +43,7 @@ export function adapterParameters(model: Module, lora: LoraConfig): Map<string, 
   const saved = modulesToSave(lora);
   const result = new Map<string, Parameter>();
   for (const [path, parameter] of model.namedParameters()) {
-    const module = path.slice(0, path.lastIndexOf("."));
+    const module = parentOf(path);
     const isAdapter = /(?:^|\.)(?:lora_|trainable_tokens_delta)/.test(path);
     const isBias =
       (lora.bias === "all" && path.endsWith("bias")) ||

@@ -5,6 +5,7 @@ import { input } from "../graph/leaves.ts";
 import type { Tensor } from "../graph/node.ts";
 import { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
+import { joinPath } from "../nn/path.ts";
 import { equal, where } from "../ops/elementwise.ts";
 import { reshape } from "../ops/movement.ts";
 
@@ -110,7 +111,7 @@ export function* baseModules(module: Module, path = ""): Generator<[path: string
   const base = module instanceof AdapterSlot ? module.base_layer : module;
   yield [path, base];
   for (const [name, child] of base.children()) {
-    yield* baseModules(child, path === "" ? name : `${path}.${name}`);
+    yield* baseModules(child, joinPath(path, name));
   }
 }
 
@@ -145,7 +146,7 @@ export class SavedModule extends Module implements AdapterPart {
       for (const [name, own] of part.ownParameters()) {
         const holder = part as unknown as Record<string, unknown>;
         fields.push({ holder, name, own });
-        holder[name] = this.#parameters.get(path === "" ? name : `${path}.${name}`) ?? own;
+        holder[name] = this.#parameters.get(joinPath(path, name)) ?? own;
       }
     }
     try {

@@ -4,6 +4,7 @@ import { LowrankError } from "../errors.ts";
 import type { ModelFamily, TaskType } from "../models/family.ts";
 import { Conv1D, Embedding, Linear } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
+import { lastPart } from "../nn/path.ts";
 import { matchesPattern, type LoraConfig } from "./config.ts";
 import { pythonRegExp } from "./python-regexp.ts";
 import { baseModules } from "./slot.ts";
@@ -119,7 +120,7 @@ function unmatched(
 
 /** The last parts of paths, once each; numbers of layers left out. */
 function lastNames(paths: readonly string[]): string {
-  const names = paths.map((path) => path.slice(path.lastIndexOf(".") + 1));
+  const names = paths.map(lastPart);
   return [...new Set(names.filter((name) => !/^\d+$/.test(name)))].join(", ");
 }
 
@@ -130,7 +131,7 @@ export function targetNames(
   family: Pick<ModelFamily, "loraTargets" | "headModules">,
 ): string[] {
   const paths = [...findTargets(model, config, family).keys()];
-  const names = [...new Set(paths.map((path) => path.slice(path.lastIndexOf(".") + 1)))].sort();
+  const names = [...new Set(paths.map(lastPart))].sort();
   const meant = findTargets(model, { ...config, targetModules: names }, family);
   return meant.size === paths.length ? names : paths;
 }

@@ -1,4 +1,5 @@
 /** @file Which families a set of module paths can belong to: an adapter's keys tell what it was trained on. */
+import { withoutNumbers } from "../nn/path.ts";
 import { FAMILIES, modelFromConfig } from "./auto.ts";
 import type { ModelFamily, TaskType } from "./family.ts";
 
@@ -20,5 +21,3 @@ export function hasModules(
   }
   return paths.every((path) => known.has(withoutNumbers(path)));
 }
-
-const withoutNumbers = (path: string): string => path.replaceAll(/\.\d+(?=\.|$)/g, ".*");

@@ -4,6 +4,7 @@ import { LowrankError } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import type { Tensor } from "../graph/node.ts";
 import { Parameter } from "./parameter.ts";
+import { joinPath } from "./path.ts";
 
 export abstract class Module {
   /** Whether dropout is active; set by `train` and `eval`. */
@@ -60,7 +61,7 @@ export abstract class Module {
   *namedModules(prefix = ""): Generator<[path: string, module: Module]> {
     yield [prefix, this];
     for (const [name, child] of this.children()) {
-      yield* child.namedModules(prefix === "" ? name : `${prefix}.${name}`);
+      yield* child.namedModules(joinPath(prefix, name));
     }
   }
 
@@ -73,7 +74,7 @@ export abstract class Module {
       for (const [name, parameter] of module.ownParameters()) {
         if (seen.has(parameter)) continue;
         seen.add(parameter);
-        result.set(path === "" ? name : `${path}.${name}`, parameter);
+        result.set(joinPath(path, name), parameter);
       }
     }
     return result;
@@ -202,7 +203,7 @@ export function countParameters(module: Module, options: { trainable?: boolean }
 export function keepValues(module: Module, path: string): void {
   for (const [key, parameter] of module.ownParameters()) {
     const { values } = parameter;
-    const name = path === "" ? key : `${path}.${key}`;
+    const name = joinPath(path, key);
     parameter.values = (context) => values({ ...context, name });
   }
 }

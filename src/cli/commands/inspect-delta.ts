@@ -7,6 +7,7 @@ import { alignRows, formatBytes, formatCount, formatShare, styled } from "../ter
 import {
   counts,
   describeModel,
+  foldLayers,
   modelRows,
   sizeOfTensors,
   type ModelInfo,
@@ -87,21 +88,18 @@ export function deltaText(info: DeltaInfo): string {
       value.toFixed(4),
     ]),
   ];
-  const groups = new Map<string, number>();
-  for (const { name, shape } of changed) {
-    const key = `${name.replaceAll(/\.\d+(?=\.|$)/g, ".*")}\t${shape.join(" x ")}`;
-    groups.set(key, (groups.get(key) ?? 0) + 1);
-  }
-  const tensors = [...groups].map(([key, count]) => {
-    const [name = "", shape = ""] = key.split("\t");
-    return [count === 1 ? name : `${count} x ${name}`, shape];
-  });
+  const tensors = changed.map(({ name, shape }) => ({
+    name,
+    cells: [shape.join(" x ")],
+    parameters: sizeOf(shape),
+  }));
+  const folded = foldLayers(tensors).map(({ name, cells }) => [name].concat(cells));
   return [
     tree,
     "",
     alignRows(rows),
     "",
     styled(process.stdout, "bold", "Changed tensors"),
-    alignRows([["tensor", "shape"], ...tensors], "  "),
+    alignRows([["tensor", "shape"], ...folded], "  "),
   ].join("\n");
 }

@@ -4,6 +4,7 @@ import { openCheckpoint } from "../../io/checkpoint.ts";
 import type { TensorInfo } from "../../io/safetensors.ts";
 import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
 import { countParameters, type Module } from "../../nn/module.ts";
+import { withoutNumbers } from "../../nn/path.ts";
 import { alignRows, formatBytes, formatCount } from "../terminal.ts";
 
 /** Numbers of scalars and bytes. */
@@ -87,4 +88,29 @@ export function modelRows({
     ["weights", `${formatCount(checkpoint.parameters)} in ${formatBytes(checkpoint.bytes)}`],
     ["tokens", `${formatCount(maxLength)} at most, ${formatCount(vocabSize)} in the vocabulary`],
   ];
+}
+
+/** Modules or tensors in a table: name, other cells, number of parameters. */
+interface LayerRow {
+  readonly name: string;
+  readonly cells: readonly string[];
+  readonly parameters: number;
+}
+
+/** Rows that differ in nothing but the number of their layer as one, named "12 x layer.*". */
+export function foldLayers(rows: readonly LayerRow[]): LayerRow[] {
+  const groups = new Map<string, LayerRow[]>();
+  for (const row of rows) {
+    const key = [withoutNumbers(row.name), ...row.cells].join("|");
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups.values()].map((group) => {
+    const [{ name, cells }] = group as [LayerRow];
+    const folded = withoutNumbers(name);
+    return {
+      name: group.length === 1 ? folded : `${group.length} x ${folded}`,
+      cells,
+      parameters: group.reduce((sum, { parameters }) => sum + parameters, 0),
+    };
+  });
 }

@@ -17,6 +17,7 @@ import { deltaText, inspectDelta } from "./inspect-delta.ts";
 import {
   counts,
   describeModel,
+  foldLayers,
   inspectModel,
   modelRows,
   modelText,
@@ -188,23 +189,18 @@ function kindOf({ r, loraAlpha, useRslora, useDora }: LoraConfig): string {
   return `LoRA, rank ${r}, alpha ${loraAlpha}${extra}`;
 }
 
-/** Modules that differ in nothing but the number of their layer stand on one line, as "layer.*". */
 function changedRows({ changed, saved }: AdapterInfo["adapter"]): (string | number)[][] {
-  const groups = new Map<string, { names: string[]; cells: string[]; parameters: number }>();
-  for (const { module, shape, r, scale, parameters } of changed) {
-    const name = module.replaceAll(/\.\d+(?=\.|$)/g, ".*");
-    const cells = [shape.join(" x "), String(r), String(Number(scale.toPrecision(4)))];
-    const key = [name, ...cells].join("|");
-    const group = groups.get(key) ?? { names: [], cells, parameters: 0 };
-    groups.set(key, group);
-    group.names.push(name);
-    group.parameters += parameters;
-  }
-  const rows: (string | number)[][] = [];
-  for (const { names, cells, parameters } of groups.values()) {
-    const [name = ""] = names;
-    rows.push([names.length === 1 ? name : `${names.length} x ${name}`, ...cells, parameters]);
-  }
-  for (const { module, parameters } of saved) rows.push([module, "whole", "", "", parameters]);
-  return rows;
+  const layers = changed.map(({ module, shape, r, scale, parameters }) => ({
+    name: module,
+    cells: [shape.join(" x "), String(r), String(Number(scale.toPrecision(4)))],
+    parameters,
+  }));
+  const whole = saved.map(({ module, parameters }) => ({
+    name: module,
+    cells: ["whole", "", ""],
+    parameters,
+  }));
+  return [...foldLayers(layers), ...whole].map(({ name, cells, parameters }) =>
+    ([name] as (string | number)[]).concat(cells, parameters),
+  );
 }

@@ -11,10 +11,11 @@ import { requireFiniteResult } from "../../io/finite.ts";
 import type { PretrainedModel } from "../../models/auto.ts";
 import { parameterValues } from "../../nn/bind.ts";
 import { LayerNorm } from "../../nn/layers.ts";
-import { freeze, ModuleList, type Module } from "../../nn/module.ts";
+import { countParameters, freeze, ModuleList, type Module } from "../../nn/module.ts";
 import type { Parameter } from "../../nn/parameter.ts";
-import { countParameters } from "../../nn/module.ts";
+import { lastPart } from "../../nn/path.ts";
 import type { Task } from "../../tasks/task.ts";
+import { isNamedIn } from "../base.ts";
 import type { TrainOptions } from "../options.ts";
 import type { Method, ReadValues } from "./method.ts";
 
@@ -150,9 +151,8 @@ function chosenParameters(
 
 /** The head, and whatever the checkpoint lacks: random weights that are not trained mean nothing. */
 function headParameters({ model, family, newParameters }: PretrainedModel): string[] {
-  const isHead = (name: string): boolean =>
-    family.headModules.some((head) => name.startsWith(`${head}.`));
-  return [...newParameters, ...[...model.namedParameters().keys()].filter(isHead)];
+  const names = [...model.namedParameters().keys()];
+  return [...newParameters, ...names.filter((name) => isNamedIn(name, family.headModules))];
 }
 
 function parametersIn({ model }: PretrainedModel, patterns: ModulePatterns): string[] {
@@ -161,7 +161,7 @@ function parametersIn({ model }: PretrainedModel, patterns: ModulePatterns): str
   const names = [...model.namedParameters().keys()];
   const found = names.filter((name) => modules.some((path) => name.startsWith(`${path}.`)));
   if (found.length > 0) return found;
-  const last = paths.map((path) => path.replace(/^.*\./, ""));
+  const last = paths.map(lastPart);
   const known = new Set(last.filter((name) => !/^\d+$/.test(name)));
   throw new LowrankError(
     "config",

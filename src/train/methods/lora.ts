@@ -15,6 +15,7 @@ import {
 } from "../../lora/targets.ts";
 import type { PretrainedModel } from "../../models/auto.ts";
 import type { Module } from "../../nn/module.ts";
+import { lastPart } from "../../nn/path.ts";
 import type { Task } from "../../tasks/task.ts";
 import { isNamedIn } from "../base.ts";
 import { MANIFEST_FILE } from "../manifest.ts";
@@ -76,6 +77,6 @@ function withNewParts(config: LoraConfig, { family, newParameters }: PretrainedM
     (part) => newParameters.some((name) => isNamedIn(name, [part])) && !isSaved(part, saved),
   );
   // By their own names, as they are usually written: "pooler".
-  const names = parts.map((part) => part.slice(part.lastIndexOf(".") + 1));
+  const names = parts.map(lastPart);
   return names.length === 0 ? config.modulesToSave : [...(config.modulesToSave ?? []), ...names];
 }
