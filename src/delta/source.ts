@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { LowrankError, requirePath } from "../errors.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
-import { readJson } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import type { TensorInfo } from "../io/safetensors.ts";
 import { applyLora } from "../lora/apply.ts";
 import type { LoraConfig } from "../lora/config.ts";
@@ -117,7 +117,7 @@ async function openDelta(directory: string, baseDirectory: string): Promise<Open
 }
 
 async function openModel(directory: string, baseDirectory: string): Promise<Opened> {
-  const [stored, ofBase] = [await readConfig(directory), await readConfig(baseDirectory)];
+  const [stored, ofBase] = [await readModelConfig(directory), await readModelConfig(baseDirectory)];
   if (stored["model_type"] !== ofBase["model_type"]) {
     throw new LowrankError(
       "checkpoint",
@@ -156,11 +156,6 @@ function prefixOfBare({ model, family, newParameters }: PretrainedModel): string
   if (heads.length === 0 || heads.some((name) => !newParameters.includes(name))) return undefined;
   const prefix = family.basePrefixes.find((candidate) => names.some(startsWith(candidate)));
   return prefix === undefined ? undefined : `${prefix}.`;
-}
-
-async function readConfig(directory: string): Promise<Record<string, unknown>> {
-  const file = join(directory, "config.json");
-  return (await readJson(file, "model's configuration")) as Record<string, unknown>;
 }
 
 /** The tensors of two models of one architecture. Throws LowrankError("checkpoint") that lists other shapes. */

@@ -7,7 +7,8 @@ import { copyFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
+import { writeFileAtomic } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import { ioError } from "../io/io-errors.ts";
 import {
   float32ToBF16,
@@ -221,8 +222,7 @@ async function mergedConfig(
   task: Readonly<Record<string, unknown>>,
   { untied, dtype }: { untied: boolean; dtype: FloatDtype | undefined },
 ): Promise<Record<string, unknown>> {
-  const file = join(directory, "config.json");
-  const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
+  const stored = await readModelConfig(directory);
   const dtypeKey = "torch_dtype" in stored ? "torch_dtype" : "dtype";
   return {
     ...stored,

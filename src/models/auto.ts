@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { matchTensors, openCheckpoint } from "../io/checkpoint.ts";
-import { readJson } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import type { TensorInfo } from "../io/safetensors.ts";
 import { fromFile, normal, zeros } from "../nn/init.ts";
 import type { Parameter } from "../nn/parameter.ts";
@@ -121,8 +121,9 @@ export const AutoModel = {
       configFile: true,
       newHead: true,
     });
-    const file = join(directory, options.configFile ?? "config.json");
-    const stored = (await readJson(file, "model's configuration")) as Record<string, unknown>;
+    const { configFile = "config.json" } = options;
+    const stored = await readModelConfig(directory, configFile);
+    const file = join(directory, configFile);
     const { task, newHead = false } = options;
     const built = modelFromConfig(configFor(stored, options, file), task, file);
     const heads = task === "CAUSAL_LM" ? [] : built.family.headModules;

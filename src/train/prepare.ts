@@ -1,8 +1,8 @@
 /** @file Everything before the first step: options, data, task, model with adapter, engine. All checks are
  * made here, so that a run that starts can finish. */
-import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { readJson, type OutputDirectory } from "../io/files.ts";
+import type { OutputDirectory } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { findTask } from "../tasks/registry.ts";
@@ -52,9 +52,7 @@ export async function prepare(
   });
   const kind = findTask(asked.task);
   const tables = await trainingData(kind, { ...asked, data, validationData });
-  const configFile = join(asked.model, "config.json");
-  const config = await readJson(configFile, "model's configuration");
-  const task = kind.create(tables.train, asked, config as Record<string, unknown>);
+  const task = kind.create(tables.train, asked, await readModelConfig(asked.model));
   checkBestMetric(task, asked);
 
   const { model: directory, maxLength, newHead, dropout } = asked;

@@ -2,7 +2,7 @@
  * use an adapter begin with. */
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { readJson } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import {
   adaptedPaths,
   openAdapter,
@@ -46,8 +46,7 @@ export async function checkModelType(
   baseModel: string,
   typesOf: (family: ModelFamily) => readonly string[] | Promise<readonly string[]>,
 ): Promise<void> {
-  const file = join(baseModel, "config.json");
-  const family = familyOf(await readJson(file, "model's configuration"), file);
+  const family = familyOf(await readModelConfig(baseModel), join(baseModel, "config.json"));
   const own = await typesOf(family);
   const { modelType } = family;
   // Keys that no family has are reported one by one when the adapter is loaded.

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { trainedKind, type TrainedKind } from "../delta/source.ts";
 import { applyDelta, DELTA_CONFIG_FILE, readDelta, type Delta } from "../delta/format.ts";
 import { LowrankError, requirePath } from "../errors.ts";
-import { readJson } from "../io/files.ts";
+import { readModelConfig } from "../io/model-config.ts";
 import { applyLora } from "../lora/apply.ts";
 import { headOutputs, loadAdapterWeights, openAdapter } from "../lora/peft-format.ts";
 import { familyOf, type PretrainedModel } from "../models/auto.ts";
@@ -108,7 +108,7 @@ async function savedModel(directory: string, asked: string | undefined): Promise
     warnings: [],
     task: async () => {
       const file = join(directory, "config.json");
-      const config = (await readJson(file, "model's configuration")) as Record<string, unknown>;
+      const config = await readModelConfig(directory);
       const type = await taskOfModel(directory);
       return (
         taskOfManifest(directory, manifest) ??
@@ -182,11 +182,10 @@ async function taskByHead(
   outputs: number | undefined,
 ): Promise<Task> {
   const kind = findTask(type, where);
-  const configFile = join(baseModel, "config.json");
-  const config = (await readJson(configFile, "model's configuration")) as Record<string, unknown>;
+  const config = await readModelConfig(baseModel);
   if (kind.keepsBaseHead) return kind.fromConfig(config, 0);
   if (outputs !== undefined) return kind.fromConfig(config, outputs);
-  const heads = familyOf(config, configFile).headModules;
+  const heads = familyOf(config, join(baseModel, "config.json")).headModules;
   throw new LowrankError(
     "checkpoint",
     `${file}: expected the weights of a head (${heads.join(", ")}), got none. Use an adapter that was trained for the task.`,
