@@ -36,7 +36,7 @@ export const COLUMN_ROLES = {
   tokens: role("the tokens", "tokens words"),
   tags: role("the tokens' tags", "tags ner_tags ner labels bio_tags tag"),
   spans: role("the entities' places in the text", "spans entities labels label annotations"),
-  prompt: role("the prompts", "prompt instruction question source"),
+  prompt: role("the prompts", "prompt instruction question source input"),
   completion: role("the completions", "completion response output answer target"),
 } as const satisfies Record<string, Role>;
 

@@ -116,6 +116,24 @@ describe("causal language modelling", () => {
     expect(() => causalLm.restore({ labels: ["a"] }, "lowrank.json")).toThrow(
       /^lowrank\.json: not a causal language modelling task: format: /,
     );
-    expect(causalLm.fromConfig({}, 0).fields).toEqual(["text"]);
+  });
+
+  it("reads of a model from elsewhere what a table has: texts, or prompts with completions", () => {
+    const task = causalLm.fromConfig({}, 0);
+    expect(task.fields).toEqual(["text"]);
+    expect(causalLm.restore(task.state, "lowrank.json").state).toEqual(task.state);
+    for (const table of [texts, pairs]) {
+      const own = causalLm.create(table, {});
+      const { examples } = own.readExamples(table, encoder);
+      expect(task.readExamples(table, encoder).examples).toEqual(examples);
+      expect(task.inputExamples(task.readInputs(table), encoder).examples).toEqual(examples);
+    }
+  });
+
+  it("asks for the prompt where two columns could be it", () => {
+    expect(() => format([{ instruction: "a", input: "b", output: "c" }])).toThrow(
+      '"instruction" and "input" could each be the prompt column. The columns are "instruction", "input", "output"; pass one with --prompt-column.',
+    );
+    expect(format([{ input: "b", output: "c" }])).toBe("completion");
   });
 });

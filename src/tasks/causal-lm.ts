@@ -15,8 +15,9 @@ import { knownColumns, parseState } from "./state.ts";
 import type { Encoder, Examples, Input, Metrics, MetricTable, Task, TaskKind } from "./task.ts";
 
 const stateSchema = z.object({
-  /** Texts, all of which is learned, or prompts and completions, of which the completions are. */
-  format: z.enum(["text", "completion"]),
+  /** Texts, all of which is learned, or prompts and completions, of which the completions are. Of a model from elsewhere
+   * either: what a table has. */
+  format: z.enum(["text", "completion", "either"]),
   /** Columns of the training data, tried first in other files. */
   textColumn: z.string().optional(),
   promptColumn: z.string().optional(),
@@ -24,9 +25,10 @@ const stateSchema = z.object({
 });
 
 type State = z.infer<typeof stateSchema>;
+type Format = Exclude<State["format"], "either">;
 type Field = "text" | "prompt" | "completion";
 
-const FIELDS: Readonly<Record<State["format"], readonly Field[]>> = {
+const FIELDS: Readonly<Record<Format, readonly Field[]>> = {
   text: ["text"],
   completion: ["prompt", "completion"],
 };
@@ -59,12 +61,12 @@ export const causalLm: TaskKind = {
   restore: (state, where) =>
     makeTask(parseState(stateSchema, state, "causal language modelling", where)),
 
-  fromConfig: () => makeTask({ format: "text" }),
+  fromConfig: () => makeTask({ format: "either" }),
 };
 
 /** What the columns of training data hold. The user's word comes first, then a column named text, then
  * prompts with completions. */
-function formatOf(table: Table, columns: Columns): State {
+function formatOf(table: Table, columns: Columns): State & { format: Format } {
   const { textColumn, promptColumn, completionColumn } = columns;
   const isAsked = promptColumn !== undefined || completionColumn !== undefined;
   if (textColumn === undefined && (isAsked || !table.columns.includes("text"))) {
@@ -80,11 +82,12 @@ function formatOf(table: Table, columns: Columns): State {
 
 function makeTask(state: State): Task<LanguageExample, number, LanguagePrediction> {
   const { format } = state;
-  const fields = FIELDS[format];
   const objective = objectiveOf("CAUSAL_LM");
 
   const readInputs = (table: Table, columns?: Columns): Input[] => {
     const known = knownColumns(table, state, columns);
+    const own = format === "either" ? formatOf(table, known).format : format;
+    const fields = FIELDS[own];
     const values = fields.map((field) =>
       textValues(table, findColumn(table, field, known[`${field}Column`])),
     );
@@ -103,16 +106,16 @@ function makeTask(state: State): Task<LanguageExample, number, LanguagePredictio
     metricNames: ["perplexity", "bitsPerByte"],
     lowerIsBetter: ["perplexity", "bitsPerByte"],
     bestMetric: "loss",
-    fields,
+    fields: FIELDS[format === "either" ? "text" : format],
 
     readExamples(table, encoder, columns) {
       const inputs = readInputs(table, columns);
-      if (!table.isRunningText) return examplesOf(inputs, fields, encoder);
-      const text = inputs.map((input) => `${input[fields[0]!]}\n`).join("");
+      if (!table.isRunningText) return examplesOf(inputs, format, encoder);
+      const text = inputs.map((input) => `${input["text"]}\n`).join("");
       return { examples: textExamples(text, encoder, 0, false), truncated: 0 };
     },
     readInputs,
-    inputExamples: (inputs, encoder) => examplesOf(inputs, fields, encoder),
+    inputExamples: (inputs, encoder) => examplesOf(inputs, format, encoder),
 
     collate: (examples, shape, padTokenId) => ({
       ...collateTokens(examples, shape, padTokenId),
@@ -147,9 +150,11 @@ function makeTask(state: State): Task<LanguageExample, number, LanguagePredictio
 
 function examplesOf(
   inputs: readonly Input[],
-  fields: readonly Field[],
+  format: State["format"],
   encoder: Encoder,
 ): Examples<LanguageExample> {
+  const given: Format = inputs[0]?.["completion"] === undefined ? "text" : "completion";
+  const fields = FIELDS[format === "either" ? given : format];
   const [first = [], second] = fields.map((field) => fieldTexts(inputs, field));
   if (!second) {
     const examples = first.flatMap((text, i) => textExamples(text, encoder, i, true));
