@@ -1,6 +1,7 @@
 /** @file The card of what was trained: README.md as the Hugging Face hub expects it.
  * Source: https://huggingface.co/docs/hub/model-cards */
 import type { Metrics, MetricTable } from "../tasks/task.ts";
+import { foreignOptions } from "./options.ts";
 import type { OutputContents } from "./output.ts";
 
 /** Options that tell nothing about how the adapter came about. */
@@ -69,8 +70,9 @@ function training({ options, trainExamples, result }: OutputContents): string {
 }
 
 function shownOptions({ options }: OutputContents): [string, string][] {
+  const hidden = new Set([...NOT_SHOWN, ...foreignOptions(options)]);
   return Object.entries(options)
-    .filter(([key, value]) => !NOT_SHOWN.has(key) && value !== null && value !== undefined)
+    .filter(([key, value]) => !hidden.has(key) && value !== null && value !== undefined)
     .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
 }
 

@@ -211,14 +211,23 @@ export function trainOptions(input: unknown, where = "options"): TrainOptions {
 
 /** Options of one method alone. */
 const OWN_OPTIONS = {
-  lora: [...Object.keys(loraOptions), "loraPlusLrRatio"],
-  full: ["trainModules", "trainLastLayers"],
+  lora: [...Object.keys(loraOptions), "loraPlusLrRatio", "loraPlusLrEmbedding"],
+  full: ["trainModules", "trainLastLayers", "saveDtype"],
 } as const;
+
+const otherThan = (method: Parsed["method"]): Parsed["method"] =>
+  method === "lora" ? "full" : "lora";
 
 const TASK_OPTIONS = [
   ...Object.keys(columnOptions),
   ...Object.keys(taskSettings),
 ] as (keyof TaskOptions)[];
+
+/** Names of the options that a run with this method and this task does not read. */
+export function foreignOptions({ method, task }: Pick<TrainOptions, "method" | "task">): string[] {
+  const { options: own } = findTask(task);
+  return [...OWN_OPTIONS[otherThan(method)], ...TASK_OPTIONS.filter((name) => !own.includes(name))];
+}
 
 /** What does not go together. */
 function contradictions(options: Parsed): string[] {
@@ -238,7 +247,7 @@ function contradictions(options: Parsed): string[] {
 type IsGiven = (name: string) => boolean;
 
 function ofOtherMethod({ method }: Parsed, isGiven: IsGiven): string[] {
-  const other = method === "lora" ? "full" : "lora";
+  const other = otherThan(method);
   return OWN_OPTIONS[other]
     .filter(isGiven)
     .map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`);

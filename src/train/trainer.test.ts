@@ -159,7 +159,11 @@ describe("output directory", () => {
     expect(config.target_modules).toEqual(["dense", "key", "query", "value"]);
     const log = readFileSync(join(output, "metrics.jsonl"), "utf8").trim().split("\n");
     expect(log.map((line) => JSON.parse(line).type)).toContain("evaluated");
-    expect(readFileSync(join(output, "README.md"), "utf8")).toContain("library_name: peft");
+    const card = readFileSync(join(output, "README.md"), "utf8");
+    expect(card).toContain("library_name: peft");
+    // Options that the run has, not those of other tasks and methods.
+    expect(card).toContain("| classWeights | none |");
+    expect(card).not.toMatch(/maxAnswerTokens|saveDtype/);
 
     const predictor = await Predictor.load(output, { threads: 1 });
     expect(predictor.baseModel).toBe(bert);

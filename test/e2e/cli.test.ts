@@ -202,6 +202,12 @@ describe("a run", () => {
     expect(info.parameters).toBe(base.checkpoint.parameters + info.trainableParameters);
   });
 
+  it("inspects a language model as one", async () => {
+    await writeTinyModel(join(root, "gpt2"), { family: "gpt2", task: "CAUSAL_LM" });
+    const { stdout } = await lowrank("inspect --model gpt2");
+    expect(stdout).toMatch(/^GPT2LMHeadModel\([^]*\(lm_head\): Linear[^]*^new head +none$/m);
+  });
+
   it("prints one JSON document", async () => {
     const { stdout, stderr } = await lowrank(`${TRAIN} -o json --steps 2 --json --quiet`);
     expect(JSON.parse(stdout)).toMatchObject({

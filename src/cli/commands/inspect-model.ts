@@ -3,6 +3,7 @@ import { sizeOf } from "../../graph/shape.ts";
 import { openCheckpoint } from "../../io/checkpoint.ts";
 import type { TensorInfo } from "../../io/safetensors.ts";
 import { AutoModel, type PretrainedModel } from "../../models/auto.ts";
+import { taskOfModel } from "../../models/task-of.ts";
 import { countParameters, type Module } from "../../nn/module.ts";
 import { withoutNumbers } from "../../nn/path.ts";
 import { alignRows, formatBytes, formatCount } from "../terminal.ts";
@@ -30,7 +31,9 @@ export interface ModelInfo {
 }
 
 export async function inspectModel(directory: string): Promise<ModelInfo> {
-  const pretrained = await AutoModel.fromPretrained(directory);
+  const pretrained = await AutoModel.fromPretrained(directory, {
+    task: await taskOfModel(directory),
+  });
   return { ...(await describeModel(pretrained)), ...counts(pretrained.model) };
 }
 

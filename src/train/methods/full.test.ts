@@ -137,6 +137,7 @@ test.each([
   [{ save: "adapter" }, 'save: expected "model" or "delta" with method full, got "adapter"'],
   [{ method: "lora", save: "delta" }, 'save: expected "adapter" with method lora, got "delta"'],
   [{ method: "lora", trainLastLayers: 1 }, "trainLastLayers: goes with method full, not with lora"],
+  [{ method: "lora", saveDtype: "f16" }, "saveDtype: goes with method full, not with lora"],
 ] as const)("%o do not go together", async (options, message) => {
   await expect(train("none", options as Partial<TrainerOptions>)).rejects.toThrow(message);
 });
