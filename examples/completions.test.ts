@@ -1,4 +1,4 @@
-/** @file The example of completions as a user runs it, made small. */
+/** @file The examples of completions and of generating as a user runs them, made small. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -46,4 +46,19 @@ test("completions", async () => {
     .map((line) => line.split(" "));
   expect([nice!.at(-1), sad!.at(-1)]).toEqual(["nice", "sad"]);
   expect(10 * Number(nice![0])).toBeLessThan(Number(sad![0]));
+
+  const generated = await execute(
+    process.execPath,
+    [
+      "--import",
+      "tsx",
+      "examples/generate.ts",
+      join(directory, "out"),
+      model,
+      "1",
+      "the film is very",
+    ],
+    { cwd: ROOT },
+  );
+  expect(generated.stdout).toBe("the film is very nice\n");
 }, 60_000);

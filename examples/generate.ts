@@ -16,12 +16,13 @@ const tokenizer = await loadTokenizer(path);
 
 const engine = await Engine.start();
 await loadParameters(engine, base.model, { seed: 0 });
+const prompts = texts.map((text) => Int32Array.from(tokenizer.encode(text).ids));
 const continuations = await generate(engine, base, {
-  prompts: texts.map((text) => Int32Array.from(tokenizer.encode(text).ids)),
+  prompts,
   maxNewTokens: Number(maxNewTokens),
   eosTokenIds: [tokenizer.eosTokenId ?? -1],
 });
 for (const [i, tokens] of continuations.entries()) {
-  console.log(texts[i] + tokenizer.decode([...tokens], { skipSpecialTokens: true }));
+  console.log(tokenizer.decode([...prompts[i]!, ...tokens], { skipSpecialTokens: true }));
 }
 await engine.close();
