@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainOptionsSchema } from "../train/options.ts";
+import { sweep } from "./commands/sweep.ts";
 import { train } from "./commands/train.ts";
 import { readConfigFile } from "./config-file.ts";
 import {
@@ -17,7 +18,7 @@ const translate = (message: string): string => withFlagNames(train, message);
 
 const canonical = (line: string): string => canonicalArguments(train, line.split(" ")).join(" ");
 
-function read(text: string): ReturnType<typeof readConfigFile> {
+function read(text: string | Buffer): ReturnType<typeof readConfigFile> {
   const file = join(root, "run.yaml");
   writeFileSync(file, text);
   return readConfigFile(file, train);
@@ -102,6 +103,19 @@ describe("readConfigFile", () => {
     expect((await read("# nothing\n")).values).toEqual({});
   });
 
+  it("takes texts for what they mean on the command line", async () => {
+    const text = 'target-modules: "query,value"\nrank-pattern: key=4\nsteps: "20"\nbias: none\n';
+    expect((await read(text)).values).toEqual({
+      targetModules: ["query", "value"],
+      rankPattern: { key: 4 },
+      steps: 20,
+      bias: "none",
+    });
+    const tries = join(root, "sweep.yaml");
+    writeFileSync(tries, "try: lr=1e-4,1e-3\n");
+    expect((await readConfigFile(tries, sweep)).values).toEqual({ try: ["lr=1e-4,1e-3"] });
+  });
+
   it("names file and line of what is wrong", async () => {
     await expect(
       read("epochs: 1\nlerning_rate: 2\nnum-epochs: 3\nlr: 1\nlearningRate: 1"),
@@ -113,6 +127,15 @@ describe("readConfigFile", () => {
       ].join("\n"),
     );
     await expect(read("a: [1\nb")).rejects.toThrow(/run\.yaml: line 2: not YAML/);
+    await expect(read("epochs: 1\n---\nepochs: 2\n")).rejects.toThrow(
+      /run\.yaml: line 2: expected one YAML document, got a second one\.$/,
+    );
+    await expect(read("epochs: 1\nmodel: *base\n")).rejects.toThrow(
+      /run\.yaml: line 2: model: Unresolved alias .*: base\.$/,
+    );
+    await expect(read(Buffer.from("model: caf\xe9", "latin1"))).rejects.toThrow(
+      /run\.yaml: line 1: expected UTF-8 text/,
+    );
     await expect(read("just words")).rejects.toThrow(/expected lines like/);
     const config = await read("model: m\nepochs: many\n");
     expect(() => resolveOptions(train, { data: "d", output: "o" }, config)).toThrow(

@@ -39,6 +39,7 @@ export function isSwitch(schema: ValueSchema): boolean {
  * `name=value,name=value`. What fits no alternative stays text, for the schema to refuse.
  */
 export function parseValue(text: string, schema: ValueSchema): unknown {
+  if (schema.repeatable) return [text];
   const kinds = alternatives(schema);
   const accepts = (...types: string[]): boolean =>
     kinds.some(({ type = "" }) => types.includes(type));
