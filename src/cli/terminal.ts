@@ -97,3 +97,8 @@ export function formatTable({ title, columns, rows }: MetricTable): string {
     "  ",
   )}`;
 }
+
+/** A path as it can be pasted into a shell. */
+export function shellWord(text: string): string {
+  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}

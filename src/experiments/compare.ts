@@ -17,16 +17,13 @@ import { reportOf } from "./report/report.ts";
 import { resultsCsv, trialsCsv } from "./report/tables.ts";
 import { settingOf, type Setting } from "./setting.ts";
 import { trainedSpectra } from "./spectra.ts";
-import type { RunTrialsOptions } from "./trials.ts";
+import type { TrialListeners } from "./trials.ts";
 
 /** Options of training that all trials share. */
 export type SharedOptions = Omit<
   TrainOptionsInput,
   "output" | "overwrite" | "method" | "save" | "r"
 >;
-
-/** Called as trials begin and end. */
-export type TrialListeners = Pick<RunTrialsOptions, "onStart" | "onResult">;
 
 export interface CompareOptions {
   /** Where the trials, the results and the report are written. The same call goes on with what was interrupted there. */
@@ -69,7 +66,7 @@ const FULL_LEARNING_RATE_SHARE = 0.1;
 /**
  * Train a model in full and with LoRA of several ranks, with several seeds each, and write `report.html`, `results.json`,
  * `results.csv` and `trials.csv`. A trial that fails is named there and does not stop the others.
- * Throws LowrankError before anything is trained for whatever can be known before, and "usage" when it is interrupted.
+ * Throws LowrankError before anything is trained for whatever can be known before, and "training" when it is interrupted.
  */
 export async function compare(options: CompareOptions): Promise<CompareResult> {
   requireOptions("compare", options);

@@ -259,7 +259,7 @@ describe("a comparison", () => {
     expect(again.filter(Boolean)).toHaveLength(5);
     expect(trials).toHaveLength(6);
     await expect(runComparedTrials({ ...options, ranks: [2] })).rejects.toThrow(
-      `${options.directory}: holds another comparison (compare.json differs).`,
+      `${options.directory}: holds another comparison (compare.json): ranks was [2,4], is [2]. Repeat`,
     );
     const result = await readFile(join(options.directory, "full-seed-7", "log.txt"), "utf8");
     expect(result).toBe("");
@@ -267,6 +267,7 @@ describe("a comparison", () => {
 
   it("leaves a directory alone that holds something else", async () => {
     await mkdir(options.directory);
+    await writeFile(join(options.directory, "notes.txt"), "mine");
     await expect(runComparedTrials(options)).rejects.toThrow(
       `${options.directory}: the directory exists and holds no comparison. Choose another one.`,
     );

@@ -11,5 +11,6 @@ export type { Setting } from "./setting.ts";
 export { draw, grid, type Choice, type Configuration, type Space } from "./space.ts";
 export { jointEnergyWithin, trainedSpectra, type MatrixSpectrum } from "./spectra.ts";
 export { spreadOf, type Spread } from "./statistics.ts";
-export { sweep, STRATEGIES, type Strategy, type SweepOptions, type SweepResult } from "./sweep.ts";
+export { sweep, type SweepOptions } from "./sweep.ts";
+export { STRATEGIES, type Strategy, type SweepResult } from "./swept-trials.ts";
 export type { Trial, TrialResult } from "./trials.ts";

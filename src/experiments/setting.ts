@@ -8,7 +8,7 @@ import { sizeOf } from "../graph/shape.ts";
 import { isLoraLayer } from "../lora/layers.ts";
 import type { Module } from "../nn/module.ts";
 import { Engine } from "../runtime/engine.ts";
-import type { Task } from "../tasks/task.ts";
+import { isLowerBetter, type Task } from "../tasks/task.ts";
 import { toTable } from "../train/data.ts";
 import type { TrainOptions, TrainOptionsInput } from "../train/options.ts";
 import { prepare, type Prepared } from "../train/prepare.ts";
@@ -93,7 +93,7 @@ export async function settingOf(
       task: task.name,
       metric,
       keptBy: resolved.bestMetric ?? task.bestMetric,
-      lowerIsBetter: ["loss", ...(task.lowerIsBetter ?? [])].includes(metric),
+      lowerIsBetter: isLowerBetter(task, metric),
       examples: {
         train: train.length,
         validation: validation.length,

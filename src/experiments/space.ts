@@ -24,8 +24,9 @@ export type Configuration = Readonly<Record<string, unknown>>;
 const WIDE = 10;
 
 /**
- * A choice as it is written: "1e-4,5e-4" or "1e-5..1e-2".
+ * A choice as it is written: "1e-4,5e-4" or "1e-5..1e-2". Values that are given twice count once.
  * @param parse one value's text as the option takes it
+ * @throws LowrankError "usage" for a range without numbers in it
  */
 export function parseChoice(
   text: string,
@@ -33,12 +34,19 @@ export function parseChoice(
   where: string,
 ): Choice {
   const ends = text.split("..");
-  if (ends.length === 1) return { values: text.split(",").map((value) => parse(value.trim())) };
-  const [low, high] = ends.map(Number) as [number, number];
-  if (ends.length !== 2 || !Number.isFinite(low) || !Number.isFinite(high) || low >= high) {
+  const [low, high] = ends.map((end) => (end.trim() === "" ? NaN : Number(end))) as [
+    number,
+    number,
+  ];
+  // A path may have two dots as well.
+  if (ends.length !== 2 || !Number.isFinite(low) || !Number.isFinite(high)) {
+    const values = text.split(",").map((value) => parse(value.trim()));
+    return { values: [...new Map(values.map((value) => [JSON.stringify(value), value])).values()] };
+  }
+  if (low >= high) {
     throw new LowrankError(
       "usage",
-      `${where}: expected values with commas or a range like 1e-5..1e-2, got "${text}".`,
+      `${where}: expected a range from a smaller to a larger number, like 1e-5..1e-2, got "${text}".`,
     );
   }
   const whole = Number.isInteger(low) && Number.isInteger(high) && !/[.e]/i.test(ends.join(""));
@@ -53,7 +61,7 @@ export function grid(space: Space): Configuration[] {
     if (!("values" in choice)) {
       throw new LowrankError(
         "usage",
-        `${option}: a grid needs single values, got the range ${choice.low}..${choice.high}. List values, or draw at random.`,
+        `${option}: a grid needs single values, got the range ${choice.low}..${choice.high}. List values, or draw at random (strategy random).`,
       );
     }
     const { values } = choice;

@@ -51,6 +51,9 @@ export interface RunTrialsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Called as trials begin and end. */
+export type TrialListeners = Pick<RunTrialsOptions, "onStart" | "onResult">;
+
 export const RESULT_FILE = "result.json";
 export const ADAPTER_DIRECTORY = "adapter";
 
@@ -118,7 +121,7 @@ async function completed(
 
 const interrupted = (directory: string): LowrankError =>
   new LowrankError(
-    "usage",
+    "training",
     `${directory}: interrupted. The same command goes on where it stopped.`,
   );
 

@@ -67,6 +67,10 @@ export interface MetricTable {
   readonly rows: readonly (readonly (string | number)[])[];
 }
 
+/** Whether a metric of a task is better the lower it is. */
+export const isLowerBetter = (task: Pick<Task, "lowerIsBetter">, metric: string): boolean =>
+  metric === "loss" || (task.lowerIsBetter?.includes(metric) ?? false);
+
 /** A task on a given label set. E its examples, R what it keeps of an example's outputs, P what it predicts
  * for an input, as plain JSON. */
 export interface Task<E extends Example = any, R = any, P = any> {

@@ -4,7 +4,7 @@ import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/family.ts";
 import { learningRateAt } from "../optim/schedule.ts";
 import type { Engine } from "../runtime/engine.ts";
-import type { Example, Metrics, Task } from "../tasks/task.ts";
+import { isLowerBetter, type Example, type Metrics, type Task } from "../tasks/task.ts";
 import type { Evaluator } from "./evaluate.ts";
 import type { Listener, TrainResult } from "./events.ts";
 import type { TrainOptions } from "./options.ts";
@@ -234,8 +234,7 @@ class Loop {
     const { loss } = metrics.scalars;
     if (!Number.isFinite(loss)) throw this.#diverged(`the validation loss is ${loss}`);
     const name = options.bestMetric ?? task.bestMetric;
-    const isLower = name === "loss" || (task.lowerIsBetter?.includes(name) ?? false);
-    const isBest = isBetter(metrics, this.#best?.metrics, name, isLower);
+    const isBest = isBetter(metrics, this.#best?.metrics, name, isLowerBetter(task, name));
     if (isBest) {
       const values = isLast ? {} : { values: await takeSnapshot(engine, stepper.buckets) };
       this.#best = { step, metrics, ...values };

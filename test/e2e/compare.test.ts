@@ -88,7 +88,9 @@ it(
     const other = await compare(`${RUN} --learning-rate 1e-3`);
     expect(other.code).toBe(2);
     expect(other.stderr).toBe(
-      "lowrank: out: holds another comparison (compare.json differs). Repeat its command to go on with it, or choose another directory.\n",
+      'lowrank: out: holds another comparison (compare.json): learningRates was {"full":0.00005,"lora":0.0005}, ' +
+        'is {"full":0.0001,"lora":0.001}; --learning-rate was not given, is 0.001. ' +
+        "Repeat its command to go on with it, or choose another directory.\n",
     );
   },
   TIMEOUT_MS,

@@ -1,17 +1,29 @@
 /** @file lowrank sweep: trains with many combinations of options and ranks them. */
+import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import { sweep as runSweep, STRATEGIES, type SweepResult } from "../../experiments/sweep.ts";
 import { givenOptions } from "../../experiments/claim.ts";
-import { parseChoice, type Choice, type Configuration } from "../../experiments/space.ts";
+import { parseChoice, type Choice, type Space } from "../../experiments/space.ts";
+import { sweep as runSweep } from "../../experiments/sweep.ts";
+import { BEST_FILE, STRATEGIES, type SweepResult } from "../../experiments/swept-trials.ts";
 import { formatSeconds } from "../../train/listeners/lines.ts";
 import { defineCommand } from "../command.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { findKey, optionsOf } from "../options.ts";
-import { alignRows, formatBytes, formatCount, print, printJson } from "../terminal.ts";
-import { parseValue } from "../values.ts";
+import {
+  alignRows,
+  formatBytes,
+  formatCount,
+  note,
+  print,
+  printJson,
+  shellWord,
+} from "../terminal.ts";
+import { expectation, parseValue, show } from "../values.ts";
 import { train } from "./train.ts";
 import { thisProgram, TRIALS_INTERRUPTED, trialProgress, trialShape } from "./trial-flags.ts";
+
+const trainFlags = train.schema.shape;
 
 const sweepShape = {
   output: z.string().min(1).describe("Directory for the trials and the result"),
@@ -23,18 +35,18 @@ const sweepShape = {
   strategy: z
     .enum(STRATEGIES)
     .default("grid")
-    .describe("grid: all combinations; random; halving: random, more epochs for the better ones"),
+    .describe(
+      "grid: all combinations; random; halving: random, more epochs (or steps) for the better ones",
+    ),
   trials: z
     .number()
     .int()
     .positive()
     .default(9)
     .describe("Configurations to draw where the strategy is not grid"),
-  metric: z
-    .string()
-    .default("loss")
-    .describe("Validation metric to choose by; the loss: its smallest, others: their largest"),
+  metric: z.string().default("loss").describe("Validation metric to choose by"),
   parallel: z.number().int().positive().default(1).describe("Trials at a time"),
+  config: trainFlags.config,
   quiet: z.boolean().default(false).describe("Show no progress"),
   json: z.boolean().default(false).describe("Print the result as one JSON document"),
 } as const;
@@ -46,7 +58,7 @@ export const sweep = defineCommand({
     "Search the options of training that do best on the validation data. Every trial is a process of its own, in " +
     "a directory of its own; a sweep that was interrupted goes on when the same command is given again.",
   schema,
-  flags: { r: "-r, --rank", output: "-o, --output" },
+  ...(train.flags ? { flags: train.flags } : {}),
   placeholders: { ...train.placeholders, try: "option=values", output: "dir", metric: "name" },
   ...(train.aliases ? { aliases: train.aliases } : {}),
   groups: { Sweep: Object.keys(sweepShape), ...train.groups },
@@ -65,21 +77,26 @@ export const sweep = defineCommand({
       "The best options are written to best.json: lowrank train --config sweep/best.json --output adapter.",
   ],
   async run(flags) {
-    const { json, quiet, output, try: tries, strategy, trials, metric, parallel, ...base } = flags;
+    const { json, quiet, output, try: tries, strategy, trials, metric, parallel, ...rest } = flags;
+    const { config: _config, ...base } = rest;
+    const space = spaceOf(tries);
     const interrupt = onInterrupt(TRIALS_INTERRUPTED);
     try {
       const result = await runSweep({
         directory: output,
         command: [...thisProgram(), "train"],
         strategy,
-        space: Object.fromEntries(tries.map(choiceOf)),
-        base: givenOptions(base) as Configuration & { epochs: number },
+        space,
+        base: givenOptions(base),
         count: trials,
         seed: base.seed,
         metric,
         parallel,
         signal: interrupt.signal,
-        ...(quiet ? {} : trialProgress(metric)),
+        onReady({ warnings, trials: planned }) {
+          for (const warning of warnings) note(`warning: ${warning}`);
+          return quiet ? {} : trialProgress(metric, planned);
+        },
       });
       if (json) printJson(result);
       else print(summary(result, output, metric));
@@ -90,12 +107,26 @@ export const sweep = defineCommand({
   },
 });
 
+const optionByKey = new Map(optionsOf(train).map((option) => [option.key, option]));
+
+/** What every --try says. Throws LowrankError("usage"). */
+function spaceOf(tries: readonly string[]): Space {
+  const choices = tries.map(choiceOf);
+  const keys = choices.map(([key]) => key);
+  const twice = keys.find((key, index) => keys.indexOf(key) !== index);
+  if (twice !== undefined) {
+    const problem = `expected ${flagName(twice)} once, got it ${keys.filter((key) => key === twice).length} times`;
+    throw new LowrankError("usage", `--try: ${problem}. Put all of its values into one.`);
+  }
+  return Object.fromEntries(choices);
+}
+
 /** "rank=4,16" → the option and what to try. */
 function choiceOf(text: string): [option: string, choice: Choice] {
   const equals = text.indexOf("=");
   const name = text.slice(0, equals).replace(/^--/, "");
   const key = equals < 1 ? undefined : findKey(train, name);
-  const option = optionsOf(train).find((candidate) => candidate.key === key);
+  const option = optionByKey.get(key ?? "");
   if (!option || !(option.key in trialShape)) {
     throw new LowrankError(
       "usage",
@@ -103,10 +134,20 @@ function choiceOf(text: string): [option: string, choice: Choice] {
     );
   }
   const parse = (value: string): unknown => parseValue(value.replaceAll(";", ","), option.schema);
-  return [option.key, parseChoice(text.slice(equals + 1), parse, `--try ${name}`)];
+  const choice = parseChoice(text.slice(equals + 1), parse, `--try ${name}`);
+  const tried = "values" in choice ? choice.values : [choice.low, choice.high];
+  const wrong = tried.find((value) => !trainFlags[option.key]!.safeParse(value).success);
+  if (wrong === undefined) return [option.key, choice];
+  throw new LowrankError(
+    "usage",
+    `--try ${name}: expected ${expectation(option.schema)}, got ${show(wrong)}.`,
+  );
 }
 
-/** The trials as a table of what differs between them. */
+/** An option as it is written after --try. */
+const flagName = (key: string): string => optionByKey.get(key)!.flag.slice(2);
+
+/** The trials as a table of what differs between them, and why some failed. */
 function summary({ results, trials, best }: SweepResult, output: string, metric: string): string {
   const options = results.map((result) => result.options);
   const varied = Object.keys(options[0] ?? {}).filter(
@@ -117,16 +158,25 @@ function summary({ results, trials, best }: SweepResult, output: string, metric:
     id,
     ...varied.map((key) => [own[key]].flat().join(";")),
     ...(error === undefined
-      ? [metric, ...others].map((name) => metrics[name]!.toFixed(4))
-      : [`failed: ${error}`, ...others.map(() => "")]),
-    formatCount(result.trainableParameters),
-    formatBytes(result.storedBytes),
-    formatSeconds(seconds),
+      ? [
+          ...[metric, ...others].map((name) => metrics[name]?.toFixed(4) ?? ""),
+          formatCount(result.trainableParameters),
+          formatBytes(result.storedBytes),
+          formatSeconds(seconds),
+        ]
+      : ["failed"]),
   ]);
-  const head = ["trial", ...varied, metric, ...others, "trained", "stored", "time"];
-  const heading = `${trials} trials, the best first${trials > results.length ? " (of the last round)" : ""}:`;
-  const use = best
-    ? `\n\nUse the best options:  lowrank train --config ${output}/best.json --output adapter`
-    : "";
-  return `${heading}\n\n${alignRows([head, ...rows], "  ")}${use}`;
+  const head = ["trial", ...varied.map(flagName), metric, ...others, "trained", "stored", "time"];
+  const counted = trials === 1 ? "1 trial" : `${formatCount(trials)} trials, the best first`;
+  const failed = results.flatMap(({ id, error }) =>
+    error === undefined ? [] : [`${id} failed: ${error}`],
+  );
+  const file = shellWord(join(output, BEST_FILE));
+  return [
+    `${counted}${trials > results.length ? " (of the last round)" : ""}:`,
+    "",
+    alignRows([head, ...rows], "  "),
+    ...(failed.length > 0 ? ["", ...failed] : []),
+    ...(best ? ["", `Use the best options:  lowrank train --config ${file} --output adapter`] : []),
+  ].join("\n");
 }

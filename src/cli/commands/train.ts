@@ -16,7 +16,15 @@ import { kebabCase } from "../options.ts";
 import { columnPlaceholders } from "./adapter-flags.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { progressBar } from "../progress-bar.ts";
-import { alignRows, formatBytes, isRedrawable, note, print, printJson } from "../terminal.ts";
+import {
+  alignRows,
+  formatBytes,
+  isRedrawable,
+  note,
+  print,
+  printJson,
+  shellWord,
+} from "../terminal.ts";
 
 const trainFlagsSchema = z.strictObject({
   ...trainOptionsSchema.shape,
@@ -112,6 +120,7 @@ export const train = defineCommand({
   ],
   notes: [
     "A file for --config has the same options, one a line: learning-rate: 2e-4 (or learningRate, learning_rate).\n" +
+      "Paths in it begin, as on the command line, where lowrank is started.\n" +
       "Lists are written with commas (query,value), patterns with equals signs (key=4,value=8).\n" +
       "Also accepted: --lr, --alpha and the names of Hugging Face's training scripts, such as --num_train_epochs.",
     "Ctrl-C finishes the step, saves, and ends with exit code 0; a second Ctrl-C ends at once, without saving.",
@@ -234,9 +243,4 @@ function summary(
     `Use it:  lowrank predict --adapter ${shellWord(output)} ${inputs}`,
     `         lowrank evaluate --adapter ${shellWord(output)} --data FILE`,
   ].join("\n");
-}
-
-/** A path as it can be pasted into a shell. */
-function shellWord(text: string): string {
-  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
