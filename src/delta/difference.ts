@@ -5,10 +5,16 @@
  * (Sterbenz' lemma); elsewhere the sum may miss W' by a rounding. Such elements are few (a weight that nearly vanished)
  * and are stored as they are, beside ΔW.
  */
-import { float32ToBF16, float32ToF16, widenBF16, widenF16 } from "../io/float16.ts";
+import {
+  float32ToBF16,
+  float32ToF16,
+  widenBF16,
+  widenF16,
+  type FloatDtype,
+} from "../io/float16.ts";
 
 /** How ΔW is stored. F16 and BF16 take half the space and are exact no longer. */
-export type DeltaDtype = "F32" | "F16" | "BF16";
+export type DeltaDtype = FloatDtype;
 
 /** ΔW, and elements that W + ΔW does not give. */
 export interface Difference {
@@ -44,12 +50,6 @@ export function applyDifference(base: Float32Array, change: Difference): Float32
   const changed = base.map((value, i) => value + change.delta[i]!);
   for (const [i, place] of change.exactIndex.entries()) changed[place] = change.exactValue[i]!;
   return changed;
-}
-
-/** Values as they are stored: float32 numbers, or bit patterns of the 16-bit formats. */
-export function narrowed(values: Float32Array, dtype: DeltaDtype): Float32Array | Uint16Array {
-  if (dtype === "F32") return values;
-  return dtype === "F16" ? float32ToF16(values) : float32ToBF16(values);
 }
 
 function rounded(values: Float32Array, dtype: DeltaDtype): Float32Array {

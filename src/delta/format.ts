@@ -9,6 +9,7 @@ import { z } from "zod";
 import { LowrankError, requirePath } from "../errors.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
 import { requireFiniteResult } from "../io/finite.ts";
+import { narrowed } from "../io/float16.ts";
 import {
   readFloat32,
   readHeader,
@@ -20,7 +21,7 @@ import type { SafetensorsHeader } from "../io/safetensors.ts";
 import { zeros, type Values } from "../nn/init.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { applyDifference, difference, narrowed, type DeltaDtype } from "./difference.ts";
+import { applyDifference, difference, type DeltaDtype } from "./difference.ts";
 
 export type { DeltaDtype } from "./difference.ts";
 

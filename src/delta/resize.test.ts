@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyModel } from "../../test/tiny-model.ts";
 import { writeRandomAdapter } from "../../test/tiny-trained.ts";
 import { LowrankError } from "../errors.ts";
+import { narrowed } from "../io/float16.ts";
 import { readFloat32, readHeader, readTensor, writeSafetensors } from "../io/safetensors.ts";
 import type { LoraOptions } from "../lora/config.ts";
 import { readAdapterConfig } from "../lora/peft-format.ts";
 import { openChanges } from "./changes.ts";
-import { narrowed } from "./difference.ts";
 import { resizeLora, type ResizeOptions, type ResizeReport } from "./resize.ts";
 import { denseChange, energyOf, singularValues } from "./spectrum.ts";
 

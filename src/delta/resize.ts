@@ -5,6 +5,7 @@
 import { basename, join } from "node:path";
 import { LowrankError, requireOptions } from "../errors.ts";
 import { createOutputDirectory, readJson, writeFileAtomic } from "../io/files.ts";
+import { narrowed } from "../io/float16.ts";
 import {
   readFloat32,
   readTensor,
@@ -27,7 +28,6 @@ import {
 import { approximate, type Target } from "./approximate.ts";
 import { carryDescription, carryFiles, CARD_FILE, DESCRIPTION_FILE, writeCard } from "./carry.ts";
 import { requireFinite, trainedKind } from "./changes.ts";
-import { narrowed } from "./difference.ts";
 import { percent, rankRange, reportOf, shareKept, type MatrixReport } from "./report.ts";
 import { halves, loraFactors } from "./factors.ts";
 import { rankKeys } from "./layout.ts";

@@ -104,8 +104,7 @@ async function openDelta(directory: string, baseDirectory: string): Promise<Open
   const delta = await readDelta(directory);
   const { task_type: named, new_tensors: added } = delta.config;
   const taskType = named as TaskType | null;
-  const keys = [...delta.header.tensors].map(([name, info]) => [`.${name}`, info] as const);
-  const config = headConfig(new Map(keys));
+  const config = headConfig(delta.header.tensors);
   const load = async () =>
     loadBase(baseDirectory, taskType ?? (await taskOfModel(baseDirectory)), config);
   const [base, changed] = [await load(), await load()];

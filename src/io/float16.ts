@@ -101,6 +101,15 @@ export function float32ToBF16(values: Float32Array): Uint16Array {
   return target;
 }
 
+/** How floating-point numbers are stored. */
+export type FloatDtype = "F32" | "F16" | "BF16";
+
+/** Values as they are stored: float32 numbers, or bit patterns of the 16-bit formats. */
+export function narrowed(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
+  if (dtype === "F32") return values;
+  return dtype === "F16" ? float32ToF16(values) : float32ToBF16(values);
+}
+
 /** Index of the first NaN or infinity, or -1. */
 export function findNonFinite(values: Float32Array): number {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);

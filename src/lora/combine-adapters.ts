@@ -1,9 +1,7 @@
 /** @file Adding to a set an adapter that is a weighted combination of others: which layers, of which rank. The arithmetic is in
  * combine.ts. Follows peft 0.21's add_weighted_adapter; unlike there the result is never rank-stabilized a second time. */
 import { LowrankError } from "../errors.ts";
-import { matrixOf } from "../linalg/matrix.ts";
 import { fromArray } from "../nn/init.ts";
-import type { Parameter } from "../nn/parameter.ts";
 import type { AdapterSet } from "./adapter-set.ts";
 import {
   checkDensity,
@@ -15,8 +13,8 @@ import {
   type CombineOptions,
 } from "./combine.ts";
 import { loraConfig, type LoraConfig } from "./config.ts";
-import type { ReadParameter } from "./host-merge.ts";
-import { isLoraLayer, LoraLinear, type LoraLayer } from "./layers.ts";
+import { readFactors, type ReadParameter } from "./host-merge.ts";
+import { factorsOf, isLoraLayer, type LoraLayer } from "./layers.ts";
 import { readerOf } from "./merge.ts";
 import { adapterSlots, SavedModule, type AdapterSlot } from "./slot.ts";
 
@@ -138,20 +136,8 @@ async function changeOf(
   [layer, weight]: readonly [LoraLayer, number],
   read: ReadParameter,
 ): Promise<Change> {
-  const [a, b] = await Promise.all(
-    factorsOf(layer).map(async (parameter) => {
-      const [rows, columns] = parameter.shape as [number, number];
-      return matrixOf(rows, columns, await read(parameter));
-    }),
-  );
-  return { a: a!, b: b!, scale: layer.scale, weight };
-}
-
-/** A and B of a layer. */
-function factorsOf(layer: LoraLayer): [a: Parameter, b: Parameter] {
-  return layer instanceof LoraLinear
-    ? [layer.lora_A.weight, layer.lora_B.weight]
-    : [layer.lora_embedding_A, layer.lora_embedding_B];
+  const [a, b] = await readFactors(layer, read);
+  return { a, b, scale: layer.scale, weight };
 }
 
 /** Give the combined adapter the values of a module that one of its sources stores whole. */

@@ -4,7 +4,7 @@ import { addScaled, transposed, matrixOf, rowOf, type Matrix } from "../linalg/m
 import { Linear } from "../nn/layers.ts";
 import type { Module } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { isLoraLayer, LoraLinear, type LoraLayer } from "./layers.ts";
+import { factorsOf, isLoraLayer, type LoraLayer } from "./layers.ts";
 import { TiedTokens, TrainableTokens } from "./tokens.ts";
 
 /** Reads a parameter's current values. */
@@ -54,17 +54,23 @@ export async function changeProduct(layer: LoraLayer, read: ReadParameter): Prom
 
 /** ΔW / scale, likewise. */
 async function factors(layer: LoraLayer, read: ReadParameter): Promise<Product> {
-  const isLinear = layer instanceof LoraLinear;
-  const a = await read2d(isLinear ? layer.lora_A.weight : layer.lora_embedding_A, read);
-  const b = await read2d(isLinear ? layer.lora_B.weight : layer.lora_embedding_B, read);
+  const [a, b] = await readFactors(layer, read);
   return layer.base_layer instanceof Linear
     ? { left: b, right: a }
     : { left: transposed(a), right: transposed(b) };
 }
 
-async function read2d(parameter: Parameter, read: ReadParameter): Promise<Matrix> {
-  const [rows, columns] = parameter.shape as [number, number];
-  return matrixOf(rows, columns, await read(parameter));
+/** The values of A and B. */
+export async function readFactors(
+  layer: LoraLayer,
+  read: ReadParameter,
+): Promise<[a: Matrix, b: Matrix]> {
+  const matrix = async (parameter: Parameter): Promise<Matrix> => {
+    const [rows, columns] = parameter.shape as [number, number];
+    return matrixOf(rows, columns, await read(parameter));
+  };
+  const [a, b] = factorsOf(layer);
+  return [await matrix(a), await matrix(b)];
 }
 
 /** W ← W + scale·left·right, a row at a time. */

@@ -183,3 +183,10 @@ export type LoraLayer = LoraLinear | LoraEmbedding;
 export function isLoraLayer(module: Module): module is LoraLayer {
   return module instanceof LoraLinear || module instanceof LoraEmbedding;
 }
+
+/** A and B of a layer: [r, in] and [out, r], of an embedding [r, vocabulary] and [dim, r]. */
+export function factorsOf(layer: LoraLayer): [a: Parameter, b: Parameter] {
+  return layer instanceof LoraLinear
+    ? [layer.lora_A.weight, layer.lora_B.weight]
+    : [layer.lora_embedding_A, layer.lora_embedding_B];
+}

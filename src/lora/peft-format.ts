@@ -78,7 +78,7 @@ export function adaptedPaths(keys: Iterable<string>): string[] {
 /** Number of outputs of the head that an adapter stores: labels of a classifier. undefined where it stores none. */
 export function headOutputs(tensors: ReadonlyMap<string, TensorInfo>): number | undefined {
   const head = [...tensors].find(([key]) =>
-    /\.(?:score|classifier|qa_outputs)(?:\.out_proj)?\.weight$/.test(key),
+    /(?:^|\.)(?:score|classifier|qa_outputs)(?:\.out_proj)?\.weight$/.test(key),
   );
   return head?.[1].shape[0];
 }

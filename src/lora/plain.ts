@@ -13,7 +13,7 @@ import type { Parameter } from "../nn/parameter.ts";
 import { loraLayers } from "./apply.ts";
 import type { LoraConfig } from "./config.ts";
 import { isFromWeight } from "./initial.ts";
-import { LoraLinear, type LoraLayer } from "./layers.ts";
+import { factorsOf, LoraLinear, type LoraLayer } from "./layers.ts";
 import {
   adapterParameters,
   KEY_PREFIX,
@@ -76,10 +76,7 @@ async function double(
   values: Float32Array,
 ): Promise<{ shape: number[]; values: Float32Array } | undefined> {
   if (!layer) return undefined;
-  const [a, b] =
-    layer instanceof LoraLinear
-      ? [layer.lora_A.weight, layer.lora_B.weight]
-      : [layer.lora_embedding_A, layer.lora_embedding_B];
+  const [a, b] = factorsOf(layer);
   if (parameter !== a && parameter !== b) return undefined;
   const [rows, columns] = parameter.shape as [number, number];
   const context = { name: "", shape: parameter.shape, seed: 0 };

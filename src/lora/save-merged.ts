@@ -8,11 +8,10 @@ import { join } from "node:path";
 import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { writeFileAtomic } from "../io/files.ts";
+import { narrowed, type FloatDtype } from "../io/float16.ts";
 import { readModelConfig } from "../io/model-config.ts";
 import { ioError } from "../io/io-errors.ts";
 import {
-  float32ToBF16,
-  float32ToF16,
   readTensor,
   storedBytes,
   writeLazySafetensors,
@@ -30,8 +29,6 @@ import { requireFinite } from "./merge.ts";
 /** Data types of written weights; auto: each tensor keeps the one that it is stored in. */
 export const MERGE_DTYPES = ["auto", "f32", "f16", "bf16"] as const;
 export type MergeDtype = (typeof MERGE_DTYPES)[number];
-
-type FloatDtype = "F32" | "F16" | "BF16";
 
 /** As config.json names them. */
 const TORCH_DTYPES: Readonly<Record<FloatDtype, string>> = {
@@ -161,7 +158,7 @@ function plan(
     data: async () => {
       const values = await mergedValues(tensor, read);
       if (options.safe) requireFinite(name, values);
-      const result = rounded(values, dtype);
+      const result = narrowed(values, dtype);
       if (options.safe) requireInRange(name, result, dtype);
       return result;
     },
@@ -175,11 +172,6 @@ function rawReader(model: Module): ReadParameter {
     const { shape } = parameter;
     return parameter.values({ name: names.get(parameter) ?? "", shape, seed: 0 });
   };
-}
-
-function rounded(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
-  if (dtype === "F32") return values;
-  return dtype === "F16" ? float32ToF16(values) : float32ToBF16(values);
 }
 
 /** Finite values may be too large for 16 bits. */

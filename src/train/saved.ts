@@ -168,10 +168,8 @@ async function taskOfDelta(directory: string, delta: Delta, baseModel: string): 
       `${join(directory, DELTA_CONFIG_FILE)}: names no task_type. Add it, e.g. "SEQ_CLS".`,
     );
   }
-  const heads = headOutputs(
-    new Map([...delta.header.tensors].map(([name, own]) => [`.${name}`, own])),
-  );
-  return taskByHead(directory, type, baseModel, delta.header.file, heads);
+  const { file, tensors } = delta.header;
+  return taskByHead(directory, type, baseModel, file, headOutputs(tensors));
 }
 
 async function taskByHead(
