@@ -13,6 +13,18 @@ it("reads a directory's configuration, by another name too", async () => {
   rmSync(root, { recursive: true });
 });
 
+it("says that a directory is an adapter, and how to merge it", async () => {
+  const root = mkdtempSync(join(tmpdir(), "model-config-"));
+  writeFileSync(join(root, "adapter_config.json"), "{}");
+  await expect(readModelConfig(root)).rejects.toMatchObject({
+    code: "config",
+    message:
+      `${root}: expected a model, got an adapter. Pass its base model, or a model that it is merged into: ` +
+      `lowrank merge --adapter ${root} --output DIR.`,
+  });
+  rmSync(root, { recursive: true });
+});
+
 it("says how to download what looks like a model of the hub", async () => {
   await expect(readModelConfig("owner/some-model-1.5B")).rejects.toMatchObject({
     code: "io",

@@ -8,7 +8,7 @@ import { readJson } from "./files.ts";
 const HUB_NAME = /^[\w.-]+\/([\w.-]+)$/;
 
 /** Read a model directory's config.json, or the file of another name there. Throws LowrankError "io" where it cannot be read,
- * "config" where it is no JSON; a name of the hub gets the command that downloads it. */
+ * "config" where it is no JSON; a name of the hub gets the command that downloads it, an adapter the one that merges it. */
 export async function readModelConfig(
   directory: string,
   file = "config.json",
@@ -19,6 +19,13 @@ export async function readModelConfig(
       "io",
       `${directory}: there is no such directory. Check the path; a model of the Hugging Face hub is downloaded first, ` +
         `with its own program: hf download ${directory} --local-dir ${name}.`,
+    );
+  }
+  if (existsSync(join(directory, "adapter_config.json")) && !existsSync(join(directory, file))) {
+    throw new LowrankError(
+      "config",
+      `${directory}: expected a model, got an adapter. Pass its base model, or a model that it is merged into: ` +
+        `lowrank merge --adapter ${directory} --output DIR.`,
     );
   }
   const contents = await readJson(join(directory, file), "model's configuration");
