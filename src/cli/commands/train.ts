@@ -82,6 +82,8 @@ export const train = defineCommand({
   aliases: {
     lr: "learningRate",
     alpha: "loraAlpha",
+    loraR: "r",
+    loraRank: "r",
     modelNameOrPath: "model",
     trainFile: "data",
     validationFile: "validationData",
