@@ -14,8 +14,8 @@ import { reshape } from "../ops/movement.ts";
 import type { LoraConfig } from "./config.ts";
 import { isSavedModule, modulesToSave } from "./targets.ts";
 
-/** A table whose rows at some tokens are replaced by `trainable_tokens_delta` [n, dim]: an embedding's, or that of an
- * output projection. */
+/** A table whose rows at some tokens are replaced by `trainable_tokens_delta`, of shape [n, dim]. The table is that of an
+ * embedding or of an output projection. */
 export class TokenAdapter extends Module {
   readonly tokens: readonly number[];
   base_layer: Embedding | Linear;
