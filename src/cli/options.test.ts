@@ -158,4 +158,10 @@ it("shows the library's messages with flags", () => {
   expect(translate("r: larger than the layer")).toBe("--rank: larger than the layer");
   expect(translate("device cuda: not there")).toBe("--device cuda: not there");
   expect(translate("the model has no task")).toBe("the model has no task");
+  expect(translate("d.csv: no label; pass one with labelColumn.")).toBe(
+    "d.csv: no label; pass one with --label-column.",
+  );
+  expect(translate("Choose another `output` or pass `overwrite`.")).toBe(
+    "Choose another --output or pass --overwrite.",
+  );
 });

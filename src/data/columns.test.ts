@@ -27,20 +27,20 @@ describe("findColumn", () => {
   it("takes the name that was asked for, exactly", () => {
     expect(text(table("a", "b"), "b")).toBe("b");
     expect(() => text(table("Body", "x"), "body")).toThrowError(
-      'd.csv: no text column "body". The columns are "Body", "x"; pass one with --text-column. Did you mean "Body"?',
+      'd.csv: no text column "body". The columns are "Body", "x"; pass one with textColumn. Did you mean "Body"?',
     );
   });
 
   it("says what there is when it cannot tell", () => {
     expect(() => label(table("a", "b", "text"))).toThrowError(
       "d.csv: no column has a usual name of a label column (label, labels, category, class, target, intent, " +
-        'sentiment, tag, …). The columns are "a", "b", "text"; pass one with --label-column.',
+        'sentiment, tag, …). The columns are "a", "b", "text"; pass one with labelColumn.',
     );
     expect(() => text(table("title", "body", "label"))).toThrowError(
       'd.csv: "title" and "body" could each be the text column. The columns are "title", "body", "label"; ' +
-        "pass one with --text-column.",
+        "pass one with textColumn.",
     );
-    expect(() => text(table("a", "b"))).toThrowError("--text-column");
+    expect(() => text(table("a", "b"))).toThrowError("textColumn");
   });
 });
 

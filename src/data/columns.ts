@@ -42,9 +42,8 @@ export const COLUMN_ROLES = {
 
 export type ColumnRole = keyof typeof COLUMN_ROLES;
 
-/** "--text-pair-column" */
-const flagOf = (name: ColumnRole): string =>
-  `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}-column`;
+/** The option that names a role's column: "textPairColumn". */
+export const columnOption = <R extends ColumnRole>(role: R): `${R}Column` => `${role}Column`;
 
 const wordsOf = (name: ColumnRole): string =>
   name.replace(/[A-Z]/g, (capital) => ` ${capital.toLowerCase()}`);
@@ -78,11 +77,11 @@ export function findOptionalColumn(
  * the other.
  *
  * @param asked the name the user gave: must be there exactly
- * @throws LowrankError "data" when there is no such column or several fit: names the columns and the flag
+ * @throws LowrankError "data" when there is no such column or several fit: names the columns and the option
  */
 export function findColumn(table: Table, name: ColumnRole, asked?: string): string {
   const { columns, file } = table;
-  const [words, flag] = [wordsOf(name), flagOf(name)];
+  const [words, option] = [wordsOf(name), columnOption(name)];
   const there = `The columns are ${columns.map((column) => show(column)).join(", ")}`;
   if (asked !== undefined) {
     if (columns.includes(asked)) return asked;
@@ -90,7 +89,7 @@ export function findColumn(table: Table, name: ColumnRole, asked?: string): stri
     const hint = near === undefined ? "" : ` Did you mean ${show(near)}?`;
     throw new LowrankError(
       "data",
-      `${file}: no ${words} column ${show(asked)}. ${there}; pass one with ${flag}.${hint}`,
+      `${file}: no ${words} column ${show(asked)}. ${there}; pass one with ${option}.${hint}`,
     );
   }
 
@@ -109,7 +108,7 @@ export function findColumn(table: Table, name: ColumnRole, asked?: string): stri
     fitting.length === 0
       ? `no column has a usual name of a ${words} column (${usual})`
       : `${fitting.map((column) => show(column)).join(" and ")} could each be the ${words} column`;
-  throw new LowrankError("data", `${file}: ${why}. ${there}; pass one with ${flag}.`);
+  throw new LowrankError("data", `${file}: ${why}. ${there}; pass one with ${option}.`);
 }
 
 /**

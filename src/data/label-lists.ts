@@ -132,7 +132,7 @@ export function labelsOf(lists: readonly (readonly string[])[], column: Column):
   throw new LowrankError(
     "data",
     `${column.file}: column ${show(column.name)}: expected at least one label, but none of the ${lists.length} rows ` +
-      "has any. Choose the label column with --label-column.",
+      "has any. Choose the label column with labelColumn.",
   );
 }
 

@@ -40,7 +40,7 @@ describe("labelSet", () => {
   it("wants two labels", () => {
     expect(() => labelSet(column(["a", "a"]))).toThrowError(
       'd.csv: column "label": expected at least two different labels, got "a" in all 2 rows. ' +
-        "Choose the label column with --label-column, or add examples of another class.",
+        "Choose the label column with labelColumn, or add examples of another class.",
     );
     expect(() => labelSet([])).toThrowError("got no rows");
   });

@@ -80,7 +80,7 @@ export function labelSet(source: readonly unknown[] | Column): LabelSet {
     throw new LowrankError(
       "data",
       `${column.file}: column ${show(column.name)}: expected at least two different labels, got ${got}. ` +
-        "Choose the label column with --label-column, or add examples of another class.",
+        "Choose the label column with labelColumn, or add examples of another class.",
     );
   }
   const idOf = new Map(labels.map((label, id) => [label, id]));

@@ -29,7 +29,7 @@ it("names the places without a finite number", () => {
       'd.csv: line 4: column "score": expected a finite number, got NaN',
       'd.csv: line 5: column "score": expected a finite number, got Infinity',
       'd.csv: line 6: column "score": expected a finite number, got "". ' +
-        "Correct or remove these rows, or name another column with --label-column.",
+        "Correct or remove these rows, or name another column with labelColumn.",
     ].join("\n"),
   );
 });

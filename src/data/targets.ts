@@ -37,6 +37,6 @@ export function numericTargets(column: Column): number[] {
   if (problems.length === 0) return numbers;
   throw new LowrankError(
     "data",
-    summarize(problems, "Correct or remove these rows, or name another column with --label-column"),
+    summarize(problems, "Correct or remove these rows, or name another column with labelColumn"),
   );
 }

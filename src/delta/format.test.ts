@@ -68,7 +68,7 @@ describe("a stored change", () => {
     applyDelta(other, delta);
     await expect(parameterValues("weight", other.weight, 0)).rejects.toThrow(
       `weight: the base model has other values than the change in ${directory} was made of (base). ` +
-        "Pass that base model with --model.",
+        "Use that base model.",
     );
     expect(() => applyDelta(new Linear(2, 3), delta)).toThrow(
       "weight: expected [3, 2], got [2, 3]",

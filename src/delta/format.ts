@@ -169,7 +169,7 @@ export function applyDelta(model: Module, delta: Delta): void {
     throw new LowrankError(
       "checkpoint",
       `${join(delta.directory, DELTA_WEIGHTS_FILE)}: not a change of this model:\n  ` +
-        `${problems.slice(0, 10).join("\n  ")}${more}\nPass the base model that it was made of with --model.`,
+        `${problems.slice(0, 10).join("\n  ")}${more}\nUse the base model that it was made of.`,
     );
   }
   for (const name of delta.names) changeValues(parameters.get(name)!, name, delta);
@@ -184,7 +184,7 @@ function changeValues(parameter: Parameter, name: string, delta: Delta): void {
       throw new LowrankError(
         "checkpoint",
         `${name}: the base model has other values than the change in ${delta.directory} was made of` +
-          `${baseName(delta.config)}. Pass that base model with --model.`,
+          `${baseName(delta.config)}. Use that base model.`,
       );
     }
     return applyDifference(base, await readDifference(delta, name));

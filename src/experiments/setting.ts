@@ -168,7 +168,7 @@ function checkRanks(adapted: readonly AdaptedWeight[], ranks: readonly number[])
   throw new LowrankError(
     "usage",
     `ranks: expected at most ${rankOf(smallest)}, the rank of the smallest adapted matrix (${smallest.name}, ` +
-      `${smallest.shape.join(" x ")}), got ${above.join(", ")}. Leave out what is above, or that matrix (--exclude-modules).`,
+      `${smallest.shape.join(" x ")}), got ${above.join(", ")}. Leave out what is above, or that matrix (excludeModules).`,
   );
 }
 
@@ -176,8 +176,8 @@ function nothingToMeasure({ validationSplit }: TrainOptions): LowrankError {
   return new LowrankError(
     "usage",
     validationSplit === 0
-      ? "validationSplit: with 0 and without test data there is nothing to compare by. Hold a part out, or pass --test-data."
-      : "data: no example could be held out, so that there is nothing to compare by. Pass --validation-data or --test-data.",
+      ? "validationSplit: with 0 and without test data there is nothing to compare by. Hold a part out, or pass testData."
+      : "data: no example could be held out, so that there is nothing to compare by. Pass validationData or testData.",
   );
 }
 

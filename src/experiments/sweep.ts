@@ -1,6 +1,6 @@
 /** @file Searching the training options that do best on the validation data: a grid, random draws, or successive
  * halving of draws. Whether there can be trials, and what they are chosen by, is checked before the first (swept-trials.ts). */
-import { LowrankError } from "../errors.ts";
+import { LowrankError, requireOptions } from "../errors.ts";
 import { isLowerBetter } from "../tasks/task.ts";
 import type { TrainOptionsInput } from "../train/options.ts";
 import { prepare, type Prepared } from "../train/prepare.ts";
@@ -35,6 +35,7 @@ export interface SweepOptions extends Omit<
  * when the directory holds another sweep.
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
+  requireOptions("sweep", options);
   const { strategy, space, count, seed, base, metric } = options;
   const configurations = strategy === "grid" ? grid(space) : draw(space, count, seed);
   const { task, validation, warnings } = await firstPrepared(base, configurations);
@@ -81,5 +82,5 @@ function checkMetric(metric: string, names: readonly string[]): void {
 const nothingToChooseBy = (): LowrankError =>
   new LowrankError(
     "usage",
-    "data: no example is held out, so that there is nothing to choose by. Hold a part out, or pass --validation-data.",
+    "data: no example is held out, so that there is nothing to choose by. Hold a part out, or pass validationData.",
   );

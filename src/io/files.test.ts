@@ -176,12 +176,14 @@ describe("createOutputDirectory", () => {
       code: "io",
       message:
         `${target}: expected a new or empty output directory, got one that already exists with 1 entry. ` +
-        "Choose another --output or pass --overwrite.",
+        "Choose another `output` or pass `overwrite`.",
     });
     const file = join(target, "a");
     await expect(createOutputDirectory(file, { overwrite: true })).rejects.toMatchObject({
       code: "io",
-      message: `${file}: expected an output directory, got an existing file. Choose another --output.`,
+      message:
+        `${file}: expected an output directory, got an existing file. ` +
+        "Choose another `output`.",
     });
     await expect(createOutputDirectory(join(file, "b"))).rejects.toMatchObject({ code: "io" });
     expect(readdirSync(root)).toEqual(["one"]);
@@ -209,7 +211,8 @@ describe("createOutputDirectory", () => {
     for (const input of [data, target, join(root, "link")]) {
       const inputs = [join(root, "elsewhere"), input];
       await expect(createOutputDirectory(target, { overwrite: true, inputs })).rejects.toThrow(
-        `${target}: refusing to overwrite a directory that the output is made from: it holds ${input}. Choose another --output.`,
+        `${target}: refusing to overwrite a directory that the output is made from: it holds ${input}. ` +
+          "Choose another `output`.",
       );
     }
     expect(readdirSync(root).sort()).toEqual(["link", "one"]);
@@ -222,7 +225,7 @@ describe("createOutputDirectory", () => {
     mkdirSync(target);
     writeFileSync(join(target, "other"), "1");
     await expect(output.commit()).rejects.toThrow(
-      `Choose another --output or pass --overwrite. The files are kept in ${output.path}.`,
+      "Choose another `output` or pass `overwrite`. " + `The files are kept in ${output.path}.`,
     );
     expect(readdirSync(target)).toEqual(["other"]);
     expect(readdirSync(output.path)).toEqual(["new"]);

@@ -197,7 +197,7 @@ async function checkTarget(name: string, target: string, overwrite: boolean): Pr
     if (code !== "ENOTDIR") throw error;
     throw new LowrankError(
       "io",
-      `${name}: expected an output directory, got an existing file. Choose another --output.`,
+      `${name}: expected an output directory, got an existing file. ` + "Choose another `output`.",
     );
   }
   if (entries.length === 0) return false;
@@ -205,20 +205,21 @@ async function checkTarget(name: string, target: string, overwrite: boolean): Pr
     throw new LowrankError(
       "io",
       `${name}: expected a new or empty output directory, got one that already exists with ${entries.length} ` +
-        `${entries.length === 1 ? "entry" : "entries"}. Choose another --output or pass --overwrite.`,
+        `${entries.length === 1 ? "entry" : "entries"}. ` +
+        "Choose another `output` or pass `overwrite`.",
     );
   }
   if (isWithin(process.cwd(), target) || isWithin(homedir(), target)) {
     throw new LowrankError(
       "io",
       `${name}: refusing to overwrite a directory that holds the working directory or the home directory. ` +
-        "Choose another --output.",
+        "Choose another `output`.",
     );
   }
   return true;
 }
 
-/** A base model or data that a careless --overwrite would remove. */
+/** A base model or data that a careless `overwrite` would remove. */
 async function refuseInputs(
   name: string,
   target: string,
@@ -228,7 +229,8 @@ async function refuseInputs(
     if (!isWithin(await realPath(input), target)) continue;
     throw new LowrankError(
       "io",
-      `${name}: refusing to overwrite a directory that the output is made from: it holds ${input}. Choose another --output.`,
+      `${name}: refusing to overwrite a directory that the output is made from: it holds ${input}. ` +
+        "Choose another `output`.",
     );
   }
 }

@@ -182,7 +182,8 @@ function requireInRange(name: string, values: Float32Array | Uint16Array, dtype:
   if (index === -1) return;
   throw new LowrankError(
     "checkpoint",
-    `${name}: element ${index} is too large for ${dtype}. Write the model with --dtype bf16 or f32.`,
+    `${name}: element ${index} is too large for ${dtype}. ` +
+      "Choose another `dtype`, bf16 or f32.",
   );
 }
 

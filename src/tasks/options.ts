@@ -1,18 +1,16 @@
 /** @file What a user decides about a task: its columns and settings. One schema, used by the options of
  * training, by the flags of all commands and by the documentation. */
 import { z } from "zod";
-import { COLUMN_ROLES, type ColumnRole } from "../data/columns.ts";
+import { COLUMN_ROLES, columnOption, type ColumnRole } from "../data/columns.ts";
 import { SPAN_UNITS } from "./entities/spans.ts";
 import { TAG_SCHEMES } from "./entities/tags.ts";
 
 type ColumnOption = `${ColumnRole}Column`;
 
-const optionOf = (role: ColumnRole): ColumnOption => `${role}Column`;
-
 /** Columns by their role, each an optional name: textColumn, labelColumn, … */
 export const columnOptions = Object.fromEntries(
   Object.entries(COLUMN_ROLES).map(([role, { what }]) => [
-    optionOf(role as ColumnRole),
+    columnOption(role as ColumnRole),
     z.string().optional().describe(`Column of ${what}; default: by its usual names`),
   ]),
 ) as Record<ColumnOption, z.ZodOptional<z.ZodString>>;

@@ -375,11 +375,11 @@ describe("data that does not fit", () => {
   it("names tags that are none, numbers without names, and lists that are none", () => {
     expect(message(() => create([split("a b", "B-x person")]))).toBe(
       'data.jsonl: line 1: column "tags": expected tags such as O, B-x and I-x, as others in the file, got "person". ' +
-        "Choose the column with --tags-column, or correct the tags.",
+        "Choose the column with tagsColumn, or correct the tags.",
     );
     expect(message(() => create([{ tokens: ["a"], tags: [1] }]))).toBe(
       'data.jsonl: line 1: column "tags": expected texts, got 1. ' +
-        "Where tags are numbers, pass their names in order: --tag-names O,B-person,I-person.",
+        "Where tags are numbers, pass their names in order by tagNames: O, B-person, I-person.",
     );
     expect(message(() => create([{ tokens: ["a"], tags: [7] }], { tagNames: ["O", "B-x"] }))).toBe(
       'data.jsonl: line 1: column "tags": expected texts, or numbers from 0 to 1, got 7. Write a list for each row.',
@@ -389,7 +389,7 @@ describe("data that does not fit", () => {
     );
     expect(message(() => create([split("a", "O")]))).toBe(
       "data.jsonl: expected entities to learn, got none: every token is outside. " +
-        "Choose the column of tags with --tags-column.",
+        "Choose the column of tags with tagsColumn.",
     );
   });
 
@@ -432,12 +432,12 @@ describe("data that does not fit", () => {
     ],
     [
       [[2, 3, "x"]],
-      '[2,3,"x"]: it cuts a character in two. Where places count characters and not UTF-16 units, pass --span-unit characters',
+      '[2,3,"x"]: it cuts a character in two. Where places count characters and not UTF-16 units, pass spanUnit "characters"',
     ],
     [
       [{ start: 0, end: 1, type: "x", text: "b" }],
       '{"start":0,"end":1,"type":"x","text":"b"}: there stands "a". ' +
-        "Where places count characters and not UTF-16 units, pass --span-unit characters",
+        'Where places count characters and not UTF-16 units, pass spanUnit "characters"',
     ],
   ])("names the row of an entity that cannot be: %j", (spans, problem) => {
     expect(message(() => create([{ text: "a 😀b", spans }]))).toBe(

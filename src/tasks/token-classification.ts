@@ -114,7 +114,7 @@ export const tokenClassification: TaskKind = {
       throw new LowrankError(
         "data",
         `${table.file}: expected entities to learn, got none: every token is outside. ` +
-          "Choose the column of tags with --tags-column.",
+          "Choose the column of tags with tagsColumn.",
       );
     }
     const labels = labelsOf(types, tagScheme);

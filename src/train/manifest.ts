@@ -98,7 +98,9 @@ export function findBaseModel(directory: string, places: BaseModelPlaces): strin
   throw new LowrankError(
     "config",
     candidates.length === 0
-      ? `${join(directory, ADAPTER_CONFIG_FILE)}: names no base model. Pass its directory with --model.`
-      : `${directory}: its base model is not found, looked for in ${tried}. Pass its directory with --model.`,
+      ? `${join(directory, ADAPTER_CONFIG_FILE)}: names no base model. ` +
+          "Pass its directory as `model`."
+      : `${directory}: its base model is not found, looked for in ${tried}. ` +
+          "Pass its directory as `model`.",
   );
 }

@@ -96,7 +96,8 @@ async function savedModel(directory: string, asked: string | undefined): Promise
   if (asked !== undefined) {
     throw new LowrankError(
       "usage",
-      `${directory}: is a whole model, which needs no other one. Leave the base model (--model) out.`,
+      `${directory}: is a whole model, which needs no other one. ` +
+        "Leave the base model (`model`) out.",
     );
   }
   const manifest = await readManifest(directory);

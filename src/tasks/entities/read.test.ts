@@ -131,7 +131,7 @@ describe("readTagged", () => {
     expect(findTagColumns(conll, {})).toEqual({ tokensColumn: "tokens", tagsColumn: "tags" });
     expect(findTagColumns(conll, { tagsColumn: "2" }).tagsColumn).toBe("column2");
     expect(() => findTagColumns(conll, { tagsColumn: "4" })).toThrow(
-      'data.json: no tags column "4". The columns are "tokens", "column2", "tags"; pass one with --tags-column.',
+      'data.json: no tags column "4". The columns are "tokens", "column2", "tags"; pass one with tagsColumn.',
     );
     const both = table([{ tokens: ["a"], text: "a", spans: [] }]);
     expect(findTagColumns(both, { textColumn: "text" })).toEqual({

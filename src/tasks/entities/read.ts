@@ -128,7 +128,7 @@ function readTags(
     throw new LowrankError(
       "data",
       `${placeOf(column, row)}: column ${show(column.name)}: expected tags such as O, B-x and I-x, as others in the file, ` +
-        `got ${odd.slice(0, 5).map(show).join(", ")}. Choose the column with --tags-column, or correct the tags.`,
+        `got ${odd.slice(0, 5).map(show).join(", ")}. Choose the column with tagsColumn, or correct the tags.`,
     );
   }
   const parsed = tags.map((list) => list.map((tag) => parseTag(tag, spelling)));
@@ -231,7 +231,7 @@ function readLists(column: Column, names?: readonly string[]): string[][] {
   if (problems.length === 0) return lists;
   const isNumber = names === undefined && problems.some((problem) => /got -?\d+$/.test(problem));
   const remedy = isNumber
-    ? "Where tags are numbers, pass their names in order: --tag-names O,B-person,I-person"
+    ? "Where tags are numbers, pass their names in order by tagNames: O, B-person, I-person"
     : "Write a list for each row";
   throw new LowrankError("data", summarize(problems, remedy));
 }

@@ -124,18 +124,19 @@ const isLowSurrogate = (text: string, at: number): boolean =>
 const isHighSurrogate = (text: string, at: number): boolean =>
   at >= 0 && /^[\ud800-\udbff]/.test(text.slice(at, at + 1));
 
+const UNIT_HINT =
+  '. Where places count characters and not UTF-16 units, pass spanUnit "characters"';
+
 /** Why a span cannot be where it says. */
 function misplaced({ start, end }: CharacterSpan, text: string, said: unknown): string | undefined {
   const cutsAt = (place: number): boolean =>
     isHighSurrogate(text, place - 1) && isLowSurrogate(text, place);
   if (cutsAt(start) || cutsAt(end)) {
-    return "it cuts a character in two. Where places count characters and not UTF-16 units, pass --span-unit characters";
+    return `it cuts a character in two${UNIT_HINT}`;
   }
   const own = text.slice(start, end);
   if (typeof said === "string" && said !== own) {
-    const hint = /[\ud800-\udfff]/.test(text)
-      ? ". Where places count characters and not UTF-16 units, pass --span-unit characters"
-      : "";
+    const hint = /[\ud800-\udfff]/.test(text) ? UNIT_HINT : "";
     return `there stands ${show(own)}${hint}`;
   }
   return own.trim() === "" ? "there is only white space" : undefined;
