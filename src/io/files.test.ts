@@ -225,7 +225,7 @@ describe("createOutputDirectory", () => {
     mkdirSync(target);
     writeFileSync(join(target, "other"), "1");
     await expect(output.commit()).rejects.toThrow(
-      "Choose another `output` or pass `overwrite`. " + `The files are kept in ${output.path}.`,
+      `Choose another \`output\` or pass \`overwrite\`. The files are kept in ${output.path}.`,
     );
     expect(readdirSync(target)).toEqual(["other"]);
     expect(readdirSync(output.path)).toEqual(["new"]);

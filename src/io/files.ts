@@ -197,7 +197,7 @@ async function checkTarget(name: string, target: string, overwrite: boolean): Pr
     if (code !== "ENOTDIR") throw error;
     throw new LowrankError(
       "io",
-      `${name}: expected an output directory, got an existing file. ` + "Choose another `output`.",
+      `${name}: expected an output directory, got an existing file. Choose another \`output\`.`,
     );
   }
   if (entries.length === 0) return false;

@@ -7,6 +7,11 @@ import { TASK_TYPES } from "../models/family.ts";
 import { pythonRegExp } from "./python-regexp.ts";
 
 const names = z.array(z.string()).min(1);
+const modules = z.union([z.string(), names], {
+  error: "expected a list of modules' names, one regular expression or null",
+});
+const INITIAL_WEIGHTS =
+  'expected true, false, "gaussian", "pissa", "pissa_niter_<number>" or "olora"';
 const ranks = z.record(z.string(), z.number().int().positive());
 const alphas = z.record(z.string(), z.number());
 const tokens = z.array(z.number().int().min(0)).min(1);
@@ -20,16 +25,21 @@ export const loraConfigSchema = z.strictObject({
   loraDropout: z.number().min(0).lt(1).default(0),
   /** Names or path endings of the modules to adapt, one regular expression for whole paths, or
    * "all-linear". Default: the family's usual ones. */
-  targetModules: z.union([z.string(), names]).nullable().default(null),
+  targetModules: modules.nullable().default(null),
   /** Likewise, taken out of the targets. */
-  excludeModules: z.union([z.string(), names]).nullable().default(null),
+  excludeModules: modules.nullable().default(null),
   /** Numbers of the layers to adapt; default all. */
   layersToTransform: z
-    .union([z.number().int(), z.array(z.number().int())])
+    .union([z.number().int(), z.array(z.number().int())], {
+      error: "expected the number of a layer, a list of such numbers or null",
+    })
     .nullable()
     .default(null),
   /** Name of the list of layers that layersToTransform counts in, e.g. "h" or "layer". */
-  layersPattern: z.union([z.string(), names]).nullable().default(null),
+  layersPattern: z
+    .union([z.string(), names], { error: "expected a name, a list of names or null" })
+    .nullable()
+    .default(null),
   /** Another rank for modules whose path ends in a key (a regular expression). */
   rankPattern: ranks.default({}),
   /** Another loraAlpha, likewise. */
@@ -47,15 +57,20 @@ export const loraConfigSchema = z.strictObject({
   /** true: kaiming-uniform A and B = 0; "gaussian": A ~ N(0, 1/r²) and B = 0; false: both random.
    * "pissa", "pissa_niter_4", "olora": from the weight itself (initial.ts). */
   initLoraWeights: z
-    .union([
-      z.boolean(),
-      z.enum(["gaussian", "pissa", "olora"]),
-      z.string().regex(/^pissa_niter_\d{1,3}$/),
-    ])
+    .union(
+      [
+        z.boolean(),
+        z.enum(["gaussian", "pissa", "olora"]),
+        z.string().regex(/^pissa_niter_\d{1,3}$/, INITIAL_WEIGHTS),
+      ],
+      { error: INITIAL_WEIGHTS },
+    )
     .default(true),
   /** Rows of the embedding that are trained by themselves: of the input embedding, or by module. */
   trainableTokenIndices: z
-    .union([tokens, z.record(z.string(), tokens)])
+    .union([tokens, z.record(z.string(), tokens)], {
+      error: "expected a list of tokens' numbers, such a list for each of some modules, or null",
+    })
     .nullable()
     .default(null),
   /** Insist that what is tied stays tied; implemented for trainableTokenIndices, which are anyway. */

@@ -45,7 +45,7 @@ export interface LanguagePrediction {
   readonly tokens: number;
 }
 
-export const causalLm: TaskKind = {
+export const causalLm: TaskKind<"causal-lm"> = {
   type: "CAUSAL_LM",
   name: "causal-lm",
   aliases: ["clm", "language-modeling", "text-generation"],

@@ -48,7 +48,7 @@ type State = z.infer<typeof stateSchema>;
 
 type QuestionAnsweringTask = Task<WindowExample, WindowResult, AnswerPrediction>;
 
-export const questionAnswering: TaskKind = {
+export const questionAnswering: TaskKind<"question-answering"> = {
   type: "QUESTION_ANS",
   name: "question-answering",
   aliases: ["qa", "extractive-qa"],

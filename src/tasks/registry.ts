@@ -6,12 +6,12 @@ import { sequenceClassification } from "./sequence-classification.ts";
 import { tokenClassification } from "./token-classification.ts";
 import type { TaskKind } from "./task.ts";
 
-export const TASKS: readonly TaskKind[] = [
-  sequenceClassification,
-  tokenClassification,
-  questionAnswering,
-  causalLm,
-];
+const KINDS = [sequenceClassification, tokenClassification, questionAnswering, causalLm] as const;
+
+export const TASKS: readonly TaskKind[] = KINDS;
+
+/** A task as users name it. */
+export type TaskName = (typeof KINDS)[number]["name"];
 
 /** The task of a name, an alias or PEFT's task type. Throws LowrankError("usage") that lists the names. */
 export function findTask(name: string, where = "task"): TaskKind {

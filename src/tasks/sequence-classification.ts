@@ -25,7 +25,7 @@ export type { MultiLabelDetails, MultiLabelPrediction } from "./sequence/multi-l
 export type { RegressionDetails, RegressionPrediction } from "./sequence/regression.ts";
 export type { SequenceExample } from "./sequence/texts.ts";
 
-export const sequenceClassification: TaskKind = {
+export const sequenceClassification: TaskKind<"sequence-classification"> = {
   type: "SEQ_CLS",
   name: "sequence-classification",
   aliases: ["text-classification"],

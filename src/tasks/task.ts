@@ -124,9 +124,9 @@ export interface Task<E extends Example = any, R = any, P = any> {
 }
 
 /** How a task comes about. One object per task, listed in registry.ts. */
-export interface TaskKind {
+export interface TaskKind<Name extends string = string> {
   readonly type: TaskType;
-  readonly name: string;
+  readonly name: Name;
   /** Other names that users know it by. */
   readonly aliases: readonly string[];
   /** The columns and settings that it reads; those of other tasks are refused. */

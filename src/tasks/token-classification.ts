@@ -73,7 +73,7 @@ const stateSchema = z.object({
 type State = z.infer<typeof stateSchema>;
 type TokenClassificationTask = Task<SentenceExample, WindowLabels, EntityPrediction>;
 
-export const tokenClassification: TaskKind = {
+export const tokenClassification: TaskKind<"token-classification"> = {
   type: "TOKEN_CLS",
   name: "token-classification",
   aliases: ["ner", "token-cls"],

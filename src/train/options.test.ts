@@ -20,6 +20,32 @@ describe("trainOptions", () => {
     ).toThrow(/^run\.yaml: data: .*; epochs: .*; schedule: .*; Unrecognized key: "speed"/);
   });
 
+  it("says what is expected where there are alternatives", () => {
+    const options = {
+      targetModules: 5,
+      excludeModules: [1],
+      layersToTransform: "1",
+      layersPattern: 1,
+      initLoraWeights: "eva",
+      trainableTokenIndices: "3",
+      trainModules: {},
+      evalEvery: "never",
+    };
+    const message = [
+      "options: trainModules: expected a list of modules' names, one regular expression or null",
+      'evalEvery: expected "epoch" or a number of steps',
+      "targetModules: expected a list of modules' names, one regular expression or null",
+      "excludeModules: expected a list of modules' names, one regular expression or null",
+      "layersToTransform: expected the number of a layer, a list of such numbers or null",
+      "layersPattern: expected a name, a list of names or null",
+      'initLoraWeights: expected true, false, "gaussian", "pissa", "pissa_niter_<number>" or "olora"',
+      "trainableTokenIndices: Invalid input: expected array, received string.",
+    ];
+    expect(() => trainOptions({ model: "m", data: "d.csv", ...options })).toThrow(
+      message.join("; "),
+    );
+  });
+
   it("refuses what would do nothing", () => {
     const given = { model: "m", data: "d.csv", threshold: 0.3, stride: 64, tagScheme: "iobes" };
     expect(() =>
