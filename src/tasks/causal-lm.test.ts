@@ -132,7 +132,7 @@ describe("causal language modelling", () => {
 
   it("asks for the prompt where two columns could be it", () => {
     expect(() => format([{ instruction: "a", input: "b", output: "c" }])).toThrow(
-      '"instruction" and "input" could each be the prompt column. The columns are "instruction", "input", "output"; pass one with --prompt-column.',
+      '"instruction" and "input" could each be the prompt column. The columns are "instruction", "input", "output"; pass one with promptColumn.',
     );
     expect(format([{ input: "b", output: "c" }])).toBe("completion");
   });
