@@ -18,6 +18,12 @@ export function formatShare(share: number): string {
   return `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
 }
 
+/** The first entries of a list, and how many there are besides: "a, b and 3 more". */
+export function listFirst(entries: readonly string[], most: number, separator = ", "): string {
+  const more = entries.length > most ? ` and ${entries.length - most} more` : "";
+  return `${entries.slice(0, most).join(separator)}${more}`;
+}
+
 /** learningRate → learning-rate */
 export function kebabCase(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { copyFile, readdir } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
-import { readJson, writeFileAtomic } from "../io/files.ts";
+import { readJson, writeFileAtomic, writeJson } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";
 
 /** The description of a task beside what was trained for it. */
@@ -46,8 +46,7 @@ export async function carryDescription(
     entry["path"] = resolve(found);
     entry["relativePath"] = relative(resolve(target), resolve(found));
   }
-  const text = `${JSON.stringify({ ...kept, baseModel: entry }, null, 2)}\n`;
-  await writeFileAtomic(join(path, DESCRIPTION_FILE), text);
+  await writeJson(join(path, DESCRIPTION_FILE), { ...kept, baseModel: entry });
 }
 
 /** Write a model card with front matter. Source: https://huggingface.co/docs/hub/model-cards */

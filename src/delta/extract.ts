@@ -6,8 +6,9 @@
  */
 import { basename, resolve } from "node:path";
 import { LowrankError, requireOptions } from "../errors.ts";
+import { listFirst } from "../format.ts";
 import { sizeOf } from "../graph/shape.ts";
-import { createOutputDirectory } from "../io/files.ts";
+import { buildOutputDirectory } from "../io/files.ts";
 import { applyLora } from "../lora/apply.ts";
 import type { LoraLayer } from "../lora/layers.ts";
 import { adapterParameters, KEY_PREFIX, saveAdapterTensors } from "../lora/peft-format.ts";
@@ -81,18 +82,10 @@ export async function extractLora(options: ExtractOptions): Promise<ExtractRepor
     addFiles: true,
   });
   const target = targetOf(options);
-  const output = await createOutputDirectory(options.output, {
-    overwrite: options.overwrite ?? false,
-    inputs: [options.from, options.base],
-  });
-  try {
-    const report = await extractInto(output.path, options, target);
-    await output.commit();
-    return report;
-  } catch (error) {
-    await output.discard();
-    throw error;
-  }
+  const { output, overwrite, from, base } = options;
+  return buildOutputDirectory(output, { overwrite, inputs: [from, base] }, ({ path }) =>
+    extractInto(path, options, target),
+  );
 }
 
 async function extractInto(
@@ -129,11 +122,10 @@ async function extractInto(
 function requireChange(found: Found, { from, base, targetModules }: ExtractOptions): void {
   if (found.matrices.length > 0) return;
   const { others, passedOver } = found;
-  const names = passedOver.slice(0, 5).map(({ name }) => name);
   const problem =
     passedOver.length > 0
       ? `none of the matrices that ${JSON.stringify(targetModules)} names changed; ` +
-        `${names.join(", ")}${passedOver.length > 5 ? ` and ${passedOver.length - 5} more` : ""} did. Name one of these`
+        `${listed(passedOver)} did. Name one of these`
       : others.length > 0
         ? `no matrix changed but those that are stored whole (${others.length} tensors, e.g. ${others[0]!.name}): there is nothing to approximate. ` +
           "Use what was trained as it is"
@@ -215,8 +207,10 @@ function warningsOf({ matrices, passedOver }: Found, { lost }: Layout): string[]
 }
 
 function listed(tensors: readonly { readonly name: string }[]): string {
-  const names = tensors.slice(0, 5).map(({ name }) => name);
-  return `${names.join(", ")}${tensors.length > 5 ? ` and ${tensors.length - 5} more` : ""}`;
+  return listFirst(
+    tensors.map(({ name }) => name),
+    5,
+  );
 }
 
 function cardText({ from, base, matrices, energyKept, kind }: ExtractReport): string[] {

@@ -7,7 +7,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError, requirePath } from "../errors.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
+import { listFirst } from "../format.ts";
+import { readJson, writeJson } from "../io/files.ts";
 import { requireFiniteResult } from "../io/finite.ts";
 import { narrowed } from "../io/float16.ts";
 import {
@@ -108,8 +109,7 @@ export async function writeDelta(
     new_tensors: added,
   };
   await writeSafetensors(join(directory, DELTA_WEIGHTS_FILE), stored, { format: "pt" });
-  const text = `${JSON.stringify(config, null, 2)}\n`;
-  await writeFileAtomic(join(directory, DELTA_CONFIG_FILE), text);
+  await writeJson(join(directory, DELTA_CONFIG_FILE), config);
 }
 
 /** SHA-256 of float32 values, in hexadecimal. */
@@ -165,11 +165,10 @@ export function applyDelta(model: Module, delta: Delta): void {
     }
   }
   if (problems.length > 0) {
-    const more = problems.length > 10 ? ` and ${problems.length - 10} more` : "";
     throw new LowrankError(
       "checkpoint",
       `${join(delta.directory, DELTA_WEIGHTS_FILE)}: not a change of this model:\n  ` +
-        `${problems.slice(0, 10).join("\n  ")}${more}\nUse the base model that it was made of.`,
+        `${listFirst(problems, 10, "\n  ")}\nUse the base model that it was made of.`,
     );
   }
   for (const name of delta.names) changeValues(parameters.get(name)!, name, delta);

@@ -4,7 +4,7 @@
  */
 import { basename, join } from "node:path";
 import { LowrankError, requireOptions } from "../errors.ts";
-import { createOutputDirectory, readJson, writeFileAtomic } from "../io/files.ts";
+import { buildOutputDirectory, readJson, writeFileAtomic } from "../io/files.ts";
 import { narrowed } from "../io/float16.ts";
 import {
   readFloat32,
@@ -72,19 +72,10 @@ export async function resizeLora(options: ResizeOptions): Promise<ResizeReport> 
     onMatrix: true,
   });
   const target = targetOf(options);
-  const { overwrite = false } = options;
-  const output = await createOutputDirectory(options.output, {
-    overwrite,
-    inputs: [options.adapter],
-  });
-  try {
-    const report = await resizeInto(output.path, options, target);
-    await output.commit();
-    return report;
-  } catch (error) {
-    await output.discard();
-    throw error;
-  }
+  const { output, overwrite, adapter } = options;
+  return buildOutputDirectory(output, { overwrite, inputs: [adapter] }, ({ path }) =>
+    resizeInto(path, options, target),
+  );
 }
 
 async function resizeInto(

@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { LowrankError, requirePath } from "../errors.ts";
+import { listFirst } from "../format.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { openCheckpoint } from "../io/checkpoint.ts";
 import { readModelConfig } from "../io/model-config.ts";
@@ -181,10 +182,9 @@ function pairs(
     };
   });
   if (problems.length === 0) return tensors;
-  const more = problems.length > 10 ? ` and ${problems.length - 10} more` : "";
   throw new LowrankError(
     "checkpoint",
-    `${changed.directory}: not a change of ${base.directory}:\n  ${problems.slice(0, 10).join("\n  ")}${more}\n` +
+    `${changed.directory}: not a change of ${base.directory}:\n  ${listFirst(problems, 10, "\n  ")}\n` +
       "Name the model that it was trained from as base; a vocabulary that grew cannot be compared.",
   );
 }

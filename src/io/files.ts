@@ -47,6 +47,11 @@ export async function writeFileAtomic(
   await syncDirectory(directory);
 }
 
+/** Writes a value as JSON for people to read, in the same way. */
+export async function writeJson(file: string, value: unknown): Promise<void> {
+  await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`);
+}
+
 /** One write takes at most 2 GiB and may write less than asked. */
 async function writeFully(
   handle: Awaited<ReturnType<typeof open>>,
@@ -139,7 +144,7 @@ export interface OutputDirectory {
 }
 
 export interface OutputOptions {
-  readonly overwrite?: boolean;
+  readonly overwrite?: boolean | undefined;
   /** Files and directories that the output is made from: one that holds any of them is not overwritten. */
   readonly inputs?: readonly string[];
 }
@@ -183,6 +188,24 @@ export async function createOutputDirectory(
     };
   } catch (error) {
     throw ioError(directory, "create the output directory", error);
+  }
+}
+
+/** Makes an output directory as a whole: what `build` writes into it is put into place, or removed where that fails.
+ * Errors: LowrankError "io", or what `build` throws. */
+export async function buildOutputDirectory<T>(
+  directory: string,
+  options: OutputOptions,
+  build: (output: OutputDirectory) => Promise<T>,
+): Promise<T> {
+  const output = await createOutputDirectory(directory, options);
+  try {
+    const result = await build(output);
+    await output.commit();
+    return result;
+  } catch (error) {
+    await output.discard();
+    throw error;
   }
 }
 

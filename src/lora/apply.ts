@@ -1,6 +1,7 @@
 /** @file Making a model a LoRA model: a transformation of its module tree. Everything else (heads,
  * tasks, training) is unaware of it. */
 import { LowrankError } from "../errors.ts";
+import { listFirst } from "../format.ts";
 import type { ModelFamily } from "../models/family.ts";
 import { Embedding, Linear } from "../nn/layers.ts";
 import { freeze, keepValues, type Module } from "../nn/module.ts";
@@ -105,8 +106,7 @@ export function checkRanks(targets: ReadonlyMap<string, Adaptable>, config: Lora
   if (problems.length === 0) return;
   throw new LowrankError(
     "config",
-    `r: larger than the layer for ${problems.slice(0, 5).join("; ")}` +
-      `${problems.length > 5 ? ` and ${problems.length - 5} more` : ""}. Choose a smaller r, or another rank for these by rankPattern.`,
+    `r: larger than the layer for ${listFirst(problems, 5, "; ")}. Choose a smaller r, or another rank for these by rankPattern.`,
   );
 }
 

@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { LowrankError, requireOptions, requirePath } from "../errors.ts";
+import { listFirst } from "../format.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { readHeader, writeSafetensors, type TensorInfo } from "../io/safetensors.ts";
 import { readTorchFile } from "../io/torch-file.ts";
@@ -181,8 +182,7 @@ function checkFit(
 
 function listed(title: string, lines: readonly string[]): string[] {
   if (lines.length === 0) return [];
-  const more = lines.length > 10 ? ` and ${lines.length - 10} more` : "";
-  return [`${title}: ${lines.slice(0, 10).join(", ")}${more}`];
+  return [`${title}: ${listFirst(lines, 10)}`];
 }
 
 /** What differs between the adapter's model and this one, as far as keys and shapes tell. */

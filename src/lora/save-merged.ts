@@ -7,7 +7,7 @@ import { copyFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { sizeOf } from "../graph/shape.ts";
-import { writeFileAtomic } from "../io/files.ts";
+import { writeJson } from "../io/files.ts";
 import { narrowed, type FloatDtype } from "../io/float16.ts";
 import { readModelConfig } from "../io/model-config.ts";
 import { ioError } from "../io/io-errors.ts";
@@ -244,10 +244,6 @@ function labelsOf(
     id2label: Object.fromEntries(labels),
     label2id: Object.fromEntries(labels.map(([id, label]) => [label, Number(id)])),
   };
-}
-
-async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** Names of the files that belong to a model beside its weights and their configuration. */

@@ -1,6 +1,6 @@
 /** @file lowrank.json for an adapter that was made of a whole model from elsewhere, so that it predicts with that model's labels. */
 import { join } from "node:path";
-import { writeFileAtomic } from "../io/files.ts";
+import { writeJson } from "../io/files.ts";
 import type { PretrainedModel } from "../models/auto.ts";
 import { DEFAULT_MAX_LENGTH } from "../tasks/encoder.ts";
 import { libraryVersion } from "../version.ts";
@@ -31,5 +31,5 @@ export async function describeTask(
     maxLength: Math.min(limits.maxLength, DEFAULT_MAX_LENGTH),
     options: {},
   };
-  await writeFileAtomic(join(path, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeJson(join(path, MANIFEST_FILE), manifest);
 }

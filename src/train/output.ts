@@ -2,7 +2,7 @@
 import { copyFile, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { LowrankError } from "../errors.ts";
-import { writeFileAtomic } from "../io/files.ts";
+import { writeFileAtomic, writeJson } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";
 import type { Task } from "../tasks/task.ts";
 import { libraryVersion } from "../version.ts";
@@ -44,8 +44,7 @@ export async function writeOutputDirectory(
       throw ioError(copy, "copy the tokenizer's file", error);
     });
   }
-  const manifest = manifestOf(target, contents);
-  await writeFileAtomic(join(path, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeJson(join(path, MANIFEST_FILE), manifestOf(target, contents));
   await writeFileAtomic(join(path, "README.md"), modelCard(basename(target), contents));
 }
 

@@ -1,7 +1,7 @@
 /** @file Trainer: fine-tunes a model on a task's data and writes what was trained. */
 import { paddingShare } from "../data/batches.ts";
 import { LowrankError, requireOptions } from "../errors.ts";
-import { createOutputDirectory, type OutputDirectory } from "../io/files.ts";
+import { buildOutputDirectory, createOutputDirectory, type OutputDirectory } from "../io/files.ts";
 import { countParameters } from "../nn/module.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { asInputs } from "../tasks/inputs.ts";
@@ -142,14 +142,9 @@ export class Trainer {
   /** Write what is trained so far to a directory. */
   async save(directory: string, options: { overwrite?: boolean } = {}): Promise<void> {
     const inputs = inputsOf(this.#prepared.options);
-    const output = await createOutputDirectory(directory, { ...options, inputs });
-    try {
-      await writeOutputDirectory(output.path, output.target, this.#contents());
-      await output.commit();
-    } catch (error) {
-      await output.discard();
-      throw error;
-    }
+    await buildOutputDirectory(directory, { ...options, inputs }, ({ path, target }) =>
+      writeOutputDirectory(path, target, this.#contents()),
+    );
   }
 
   /** Stop the engine; nothing else can be called afterwards. */

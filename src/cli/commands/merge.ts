@@ -1,6 +1,6 @@
 /** @file lowrank merge: a full model directory with the adapter merged into the weights. */
 import { z } from "zod";
-import { createOutputDirectory } from "../../io/files.ts";
+import { buildOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
 import type { LoraConfig } from "../../lora/config.ts";
 import { headConfig, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
@@ -62,19 +62,16 @@ export const merge = defineCommand({
   async run({ adapter, output: target, model, overwrite, json, ...options }) {
     const source = await opened(adapter, model);
     const base = source.base.directory;
-    const output = await createOutputDirectory(target, { overwrite, inputs: [adapter, base] });
-    try {
-      const saved = await mergeInto(output.path, adapter, source, options);
-      await output.commit();
-      const { files, sizeBytes, changed, untied } = saved;
-      if (json) {
-        printJson({ adapter, model: base, output: target, files, sizeBytes, changed, untied });
-      } else {
-        print(report(target, base, saved));
-      }
-    } catch (error) {
-      await output.discard();
-      throw error;
+    const saved = await buildOutputDirectory(
+      target,
+      { overwrite, inputs: [adapter, base] },
+      ({ path }) => mergeInto(path, adapter, source, options),
+    );
+    const { files, sizeBytes, changed, untied } = saved;
+    if (json) {
+      printJson({ adapter, model: base, output: target, files, sizeBytes, changed, untied });
+    } else {
+      print(report(target, base, saved));
     }
   },
 });
