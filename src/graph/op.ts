@@ -42,6 +42,13 @@ export interface OnnxBuilder {
   runs(operator: string, dtype: DType): boolean;
 }
 
+/** Attributes of an op that has none. */
+export type None = Record<never, never>;
+export const NONE: None = {};
+
+/** The shape rule of an op whose result is like its first input. */
+export const sameType: OpBase<any>["infer"] = ([x]) => [{ dtype: x!.dtype, shape: x!.shape }];
+
 /** Input types and attributes that exercise an op in the generic tests. */
 export interface Sample<A extends object> {
   readonly inputs: readonly SampleInput[];

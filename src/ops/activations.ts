@@ -1,12 +1,7 @@
 /** @file Activations that are more than one primitive, with closed-form gradients. */
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp } from "../graph/op.ts";
+import { NONE, sameType, type CompositeOp, type None } from "../graph/op.ts";
 import { add, erf, exp, mul, sigmoid, sub } from "./elementwise.ts";
-
-type None = Record<never, never>;
-const NONE: None = {};
-
-const sameType: CompositeOp<any>["infer"] = ([x]) => [{ dtype: x!.dtype, shape: x!.shape }];
 
 export type GeluForm = "erf" | "tanh";
 

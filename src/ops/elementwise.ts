@@ -4,12 +4,17 @@ import { LowrankError } from "../errors.ts";
 import { ONNX_DTYPE, type DType } from "../graph/dtype.ts";
 import { scalar } from "../graph/leaves.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { Lower, PrimitiveOp, Sample, Vjp } from "../graph/op.ts";
+import {
+  NONE,
+  sameType,
+  type Lower,
+  type None,
+  type PrimitiveOp,
+  type Sample,
+  type Vjp,
+} from "../graph/op.ts";
 import { broadcastShapes } from "../graph/shape.ts";
 import { sumTo } from "./reduce.ts";
-
-type None = Record<never, never>;
-const NONE: None = {};
 
 export type Operand = Tensor | number;
 
@@ -198,11 +203,16 @@ export const minimumOp = binary("minimum", {
   scalar: Math.min,
 });
 
-function applyBinary(op: PrimitiveOp<None>, a: Operand, b: Operand): Tensor {
+/** Both operands as tensors of one dtype. */
+function tensorsOf(a: Operand, b: Operand): [Tensor, Tensor] {
   const dtype = typeof a === "object" ? a.dtype : typeof b === "object" ? b.dtype : "float32";
   const tensor = (operand: Operand): Tensor =>
     typeof operand === "number" ? scalar(operand, dtype) : operand;
-  return applyOne(op, [tensor(a), tensor(b)], NONE);
+  return [tensor(a), tensor(b)];
+}
+
+function applyBinary(op: PrimitiveOp<None>, a: Operand, b: Operand): Tensor {
+  return applyOne(op, tensorsOf(a, b), NONE);
 }
 
 export const add = (a: Operand, b: Operand): Tensor => applyBinary(addOp, a, b);
@@ -286,16 +296,14 @@ export const whereOp: PrimitiveOp<None> = {
 
 /** `condition ? a : b` per element. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
-  const dtype = typeof a === "object" ? a.dtype : typeof b === "object" ? b.dtype : "float32";
-  const tensor = (x: Operand): Tensor => (typeof x === "number" ? scalar(x, dtype) : x);
-  return applyOne(whereOp, [condition, tensor(a), tensor(b)], NONE);
+  return applyOne(whereOp, [condition, ...tensorsOf(a, b)], NONE);
 }
 
 export const stopGradientOp: PrimitiveOp<None> = {
   kind: "primitive",
   elementwise: true,
   name: "stopGradient",
-  infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  infer: sameType,
   vjp: "not differentiable",
   lower: onnx("Identity"),
   samples: [{ inputs: [{ dtype: "float32", shape: [3] }], attrs: NONE }],

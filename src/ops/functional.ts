@@ -5,7 +5,7 @@
  */
 import { LowrankError } from "../errors.ts";
 import { apply, applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp } from "../graph/op.ts";
+import { NONE, sameType, type CompositeOp, type None } from "../graph/op.ts";
 import { dimension, formatShape, sizeOf, type Shape } from "../graph/shape.ts";
 import {
   add,
@@ -26,11 +26,7 @@ import { matmul } from "./matmul.ts";
 import { broadcastTo } from "./movement.ts";
 import { max, mean, sum, sumTo } from "./reduce.ts";
 
-type None = Record<never, never>;
-const NONE: None = {};
 const LAST = { axes: [-1], keepDims: true } as const;
-
-const sameType: CompositeOp<any>["infer"] = ([x]) => [{ dtype: x!.dtype, shape: x!.shape }];
 
 // ---------------------------------------------------------------- softmax
 

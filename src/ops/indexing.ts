@@ -3,7 +3,14 @@ import { LowrankError } from "../errors.ts";
 import { ONNX_DTYPE } from "../graph/dtype.ts";
 import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp, OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
+import {
+  NONE,
+  sameType,
+  type CompositeOp,
+  type None,
+  type OnnxBuilder,
+  type PrimitiveOp,
+} from "../graph/op.ts";
 import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
 import { add, equal, mul, sub, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
@@ -14,8 +21,6 @@ function requireInt32(name: string, index: Tensor): void {
     throw new LowrankError("graph", `${name}: expected int32 indices, got ${index.dtype}.`);
   }
 }
-
-type None = Record<never, never>;
 
 export interface GatherAttrs {
   /** An index whose row gets no gradient. */
@@ -118,7 +123,7 @@ export function scatterAddRows(updates: Tensor, index: Tensor, rows: number): Te
 export const addRowsOp: CompositeOp<None> = {
   kind: "composite",
   name: "addRows",
-  infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  infer: sameType,
   decompose: ([x, updates, index]) => [add(x!, scatterAddRows(updates!, index!, x!.shape[0]!))],
   lower: (builder, [x, updates, index]) => scatter(builder, x!, updates!, index!),
   samples: [
@@ -136,7 +141,7 @@ export const addRowsOp: CompositeOp<None> = {
 /** Add rows to those of a tensor: x [V, ...], updates [N, ...], index [N] → [V, ...]. The fusion pass makes it of
  * x + scatterAddRows(…), which would take another tensor of x's size. */
 export function addRows(x: Tensor, updates: Tensor, index: Tensor): Tensor {
-  return applyOne(addRowsOp, [x, updates, index], {});
+  return applyOne(addRowsOp, [x, updates, index], NONE);
 }
 
 export const pickOp: PrimitiveOp<None> = {
@@ -179,7 +184,7 @@ export const pickOp: PrimitiveOp<None> = {
 
 /** One element of each last-axis row: x [..., V], index [...] → [...]. */
 export function pick(x: Tensor, index: Tensor): Tensor {
-  return applyOne(pickOp, [x, index], {});
+  return applyOne(pickOp, [x, index], NONE);
 }
 
 export const argmaxOp: CompositeOp<None> = {
@@ -207,7 +212,7 @@ export const argmaxOp: CompositeOp<None> = {
 
 /** Place of the largest element of each last-axis row, the first of equal ones: [..., V] → int32 [...]. */
 export function argmax(x: Tensor): Tensor {
-  return applyOne(argmaxOp, [x], {});
+  return applyOne(argmaxOp, [x], NONE);
 }
 
 export interface IotaAttrs {

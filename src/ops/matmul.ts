@@ -1,6 +1,6 @@
 /** @file Matrix multiplication, and the fused form that ONNX calls Gemm. */
 import { LowrankError } from "../errors.ts";
-import { applyOne, type Tensor } from "../graph/node.ts";
+import { applyOne, type Node, type Tensor } from "../graph/node.ts";
 import type { CompositeOp, OnnxBuilder, PrimitiveOp } from "../graph/op.ts";
 import {
   broadcastShapes,
@@ -70,12 +70,9 @@ export const matmulOp: PrimitiveOp<MatmulAttrs> = {
       : matmul(a2, g2, { transposeA: !transposeA });
     return [sumTo(da, a.shape), sumTo(db, b.shape)];
   },
-  lower: (builder, [a, b], { attrs, inputs, outputs }) => {
-    const [aShape, bShape] = [inputs[0]!.shape, inputs[1]!.shape];
-    if (isFlat(aShape, bShape, attrs))
-      return [lowerFlat(builder, a!, b!, aShape, outputs[0]!.shape, attrs)];
-    return [lowerBatched(builder, a!, b!, attrs, 1, aShape.length, bShape.length)];
-  },
+  lower: (builder, inputs, node) => [
+    lowerProduct(builder, inputs, node, { alpha: 1, ...node.attrs }),
+  ],
   samples: [
     ...[false, true].flatMap((transposeA) =>
       [false, true].map((transposeB) => ({
@@ -128,53 +125,43 @@ function unflatten(builder: OnnxBuilder, x: string, shape: Shape): string {
   return builder.node("Reshape", [x, reshapeTarget(builder, shape)])[0]!;
 }
 
-function lowerFlat(
+/** `alpha · op(a) · op(b) + c`: a Gemm where it is one matrix by one matrix, else a product over batches, without c. */
+function lowerProduct(
   builder: OnnxBuilder,
-  a: string,
-  b: string,
-  aShape: Shape,
-  shape: Shape,
-  { transposeA, transposeB }: MatmulAttrs,
-  c?: string,
-  alpha = 1,
+  [a, b, c]: readonly string[],
+  { inputs, outputs }: Node,
+  { alpha, ...attrs }: GemmAttrs,
 ): string {
-  const inputs = [flatten(builder, a, aShape), b, ...(c === undefined ? [] : [c])];
-  const [y] = builder.node("Gemm", inputs, {
+  const [aShape, bShape, cShape] = inputs.map((tensor) => tensor.shape) as [Shape, Shape, Shape?];
+  const { shape } = outputs[0]!;
+  const { transposeA, transposeB } = attrs;
+  const attributes = {
     ...(alpha === 1 ? {} : { alpha: { float: alpha } }),
     ...(transposeA ? { transA: 1 } : {}),
     ...(transposeB ? { transB: 1 } : {}),
-  });
-  return unflatten(builder, y!, shape);
-}
-
-function lowerBatched(
-  builder: OnnxBuilder,
-  a: string,
-  b: string,
-  { transposeA, transposeB }: MatmulAttrs,
-  alpha: number,
-  aRank: number,
-  bRank: number,
-): string {
-  if (!transposeA && !transposeB && alpha === 1) return builder.node("MatMul", [a, b])[0]!;
-  if (builder.runs("com.microsoft.FusedMatMul", "float32")) {
-    const attributes = {
-      ...(alpha === 1 ? {} : { alpha: { float: alpha } }),
-      ...(transposeA ? { transA: 1 } : {}),
-      ...(transposeB ? { transB: 1 } : {}),
-    };
-    return builder.node("FusedMatMul", [a, b], attributes, { domain: "com.microsoft" })[0]!;
-  }
-  const swapped = (x: string, rank: number): string => {
-    const axes = Array.from({ length: rank }, (_, axis) => axis);
-    return builder.node("Transpose", [x], { perm: [...axes.slice(0, -2), rank - 1, rank - 2] })[0]!;
   };
+  if (isFlat(aShape, bShape, attrs)) {
+    // A c with the result's full shape is seen as the matrix that Gemm computes.
+    const matrix = cShape && sameShape(cShape, shape) ? flatten(builder, c!, cShape) : c;
+    const operands = [flatten(builder, a!, aShape), b!, ...(matrix === undefined ? [] : [matrix])];
+    const [y] = builder.node("Gemm", operands, attributes);
+    return unflatten(builder, y!, shape);
+  }
+  if (Object.keys(attributes).length === 0) return builder.node("MatMul", [a!, b!])[0]!;
+  if (builder.runs("com.microsoft.FusedMatMul", "float32")) {
+    return builder.node("FusedMatMul", [a!, b!], attributes, { domain: "com.microsoft" })[0]!;
+  }
   const [y] = builder.node("MatMul", [
-    transposeA ? swapped(a, aRank) : a,
-    transposeB ? swapped(b, bRank) : b,
+    transposeA ? swapLastAxes(builder, a!, aShape) : a!,
+    transposeB ? swapLastAxes(builder, b!, bShape) : b!,
   ]);
   if (alpha === 1) return y!;
   return builder.node("Mul", [y!, builder.constant("float32", [], [alpha])])[0]!;
+}
+
+function swapLastAxes(builder: OnnxBuilder, x: string, { length: rank }: Shape): string {
+  const axes = Array.from({ length: rank }, (_, axis) => axis);
+  return builder.node("Transpose", [x], { perm: [...axes.slice(0, -2), rank - 1, rank - 2] })[0]!;
 }
 
 /** `op(a) · op(b)`: a: [..., M, K], b: [..., K, N] → [..., M, N], batch axes broadcast. */
@@ -209,16 +196,7 @@ export const gemmOp: CompositeOp<GemmAttrs> = {
     const scaled = alpha === 1 ? product : mul(product, alpha);
     return [c ? add(scaled, c) : scaled];
   },
-  lower: (builder, [a, b, c], { attrs, inputs, outputs }) => {
-    const [aShape, bShape, cShape] = inputs.map((t) => t.shape) as [Shape, Shape, Shape?];
-    const { shape } = outputs[0]!;
-    if (!isFlat(aShape, bShape, attrs)) {
-      return [lowerBatched(builder, a!, b!, attrs, attrs.alpha, aShape.length, bShape.length)];
-    }
-    // A c with the result's full shape is seen as the matrix that Gemm computes.
-    const matrix = cShape && sameShape(cShape, shape) ? flatten(builder, c!, cShape) : c;
-    return [lowerFlat(builder, a!, b!, aShape, shape, attrs, matrix, attrs.alpha)];
-  },
+  lower: (builder, inputs, node) => [lowerProduct(builder, inputs, node, node.attrs)],
   samples: [
     {
       inputs: [

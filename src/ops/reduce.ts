@@ -2,7 +2,7 @@
 import { LowrankError } from "../errors.ts";
 import { isDynamic } from "../graph/dynamic.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp, PrimitiveOp, Sample } from "../graph/op.ts";
+import { NONE, type CompositeOp, type None, type PrimitiveOp, type Sample } from "../graph/op.ts";
 import { normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.ts";
 import { cast, equal, mul } from "./elementwise.ts";
 import { broadcastTo, reshape } from "./movement.ts";
@@ -85,7 +85,7 @@ export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(su
 export const mean = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(meanOp, x, options);
 export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(maxOp, x, options);
 
-export const sumOfSquaresOp: CompositeOp<Record<never, never>> = {
+export const sumOfSquaresOp: CompositeOp<None> = {
   kind: "composite",
   name: "sumOfSquares",
   infer: () => [{ dtype: "float32", shape: [] }],
@@ -107,7 +107,7 @@ export const sumOfSquaresOp: CompositeOp<Record<never, never>> = {
 
 /** Σ x² over all elements: a scalar. Rows first: one sum over millions in float32 would lose digits. */
 export function sumOfSquares(x: Tensor): Tensor {
-  return applyOne(sumOfSquaresOp, [x], {});
+  return applyOne(sumOfSquaresOp, [x], NONE);
 }
 
 /** Sum a tensor over the dimensions that broadcasting had expanded from `shape`. */

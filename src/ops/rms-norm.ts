@@ -2,7 +2,7 @@
  * functional.ts. Source: https://arxiv.org/abs/1910.07467 */
 import { LowrankError } from "../errors.ts";
 import { apply, applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp } from "../graph/op.ts";
+import { NONE, type CompositeOp, type None } from "../graph/op.ts";
 import { dimension, formatShape, sameShape } from "../graph/shape.ts";
 import { add, div, mul, neg, sqrt } from "./elementwise.ts";
 import { mean, sumTo } from "./reduce.ts";
@@ -38,7 +38,7 @@ export const rmsNormOp: CompositeOp<RmsNormAttrs> = {
   vjp: (node, [g, gInverse]) => {
     const [x, weight] = node.inputs as [Tensor, Tensor];
     const inverse = node.outputs[1]!;
-    const dx = g ? [applyOne(rmsNormGradOp, [g, x, weight, inverse], {})] : [];
+    const dx = g ? [applyOne(rmsNormGradOp, [g, x, weight, inverse], NONE)] : [];
     // Only gradients read the inverse, so this is a part of second derivatives: dσ⁻¹/dx = -σ⁻³·x/C.
     if (gInverse) {
       const cube = mul(inverse, mul(inverse, inverse));
@@ -67,7 +67,7 @@ export const rmsNormOp: CompositeOp<RmsNormAttrs> = {
 };
 
 /** dx = σ⁻¹·ĝ - σ⁻³·mean(ĝ·x)·x with ĝ = g·weight and σ⁻¹ the inverse root mean square of the row. */
-export const rmsNormGradOp: CompositeOp<Record<never, never>> = {
+export const rmsNormGradOp: CompositeOp<None> = {
   kind: "composite",
   rowwise: true,
   name: "rmsNormGrad",

@@ -1,13 +1,11 @@
 /** @file Rotation of pairs of features, the arithmetic of rotary position embeddings (nn/rotary.ts). */
 import { LowrankError } from "../errors.ts";
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp } from "../graph/op.ts";
+import { NONE, type CompositeOp, type None } from "../graph/op.ts";
 import { dimension, formatShape, sameShape } from "../graph/shape.ts";
 import { add, mul, neg, sub } from "./elementwise.ts";
 import { concat, slice, split } from "./movement.ts";
 import { sumTo } from "./reduce.ts";
-
-type None = Record<never, never>;
 
 /** The first R features in two halves, and the rest where R < D. */
 function halves(x: Tensor, cos: Tensor): { first: Tensor; second: Tensor; rest: Tensor[] } {
@@ -95,5 +93,5 @@ export const rotateOp: CompositeOp<None> = {
  * [B or 1, 1, T, R/2] → [B, H, T, D]. Source: https://arxiv.org/abs/2104.09864
  */
 export function rotate(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
-  return applyOne(rotateOp, [x, cos, sin], {});
+  return applyOne(rotateOp, [x, cos, sin], NONE);
 }

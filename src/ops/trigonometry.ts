@@ -1,11 +1,8 @@
 /** @file Sine and cosine, to float32's accuracy on every provider: GPUs promise 2⁻¹¹ between -π and π, and
  * nothing beyond, where the angles of rotary positions are. */
 import { applyOne, type Tensor } from "../graph/node.ts";
-import type { CompositeOp, Sample } from "../graph/op.ts";
+import { NONE, type CompositeOp, type None, type Sample } from "../graph/op.ts";
 import { add, cast, greater, mul, neg, sub, where } from "./elementwise.ts";
-
-type None = Record<never, never>;
-const NONE: None = {};
 
 /** 2π in three parts. The first two have 8 and 11 bits, so that their products with the number of a turn
  * are exact: up to 2¹³ turns for both, 2¹⁶ for the first. */

@@ -106,11 +106,8 @@ function isTileable(node: Node): boolean {
   const { shape } = node.outputs[0]!;
   if (shape.length < 2 || node.op.kind === "leaf" || !isRowwise(node)) return false;
   const [rows] = shape;
-  const lastIsRowAxis = shape.length === 1;
   return (
-    rows! > 1 &&
-    !lastIsRowAxis &&
-    node.inputs.some((x) => x.shape.length === shape.length && x.shape[0] === rows)
+    rows! > 1 && node.inputs.some((x) => x.shape.length === shape.length && x.shape[0] === rows)
   );
 }
 
