@@ -1,5 +1,18 @@
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import { trainOptions, trainOptionsSchema } from "./options.ts";
+
+/** Types that are inferred of a schema lose its descriptions. */
+const HEAD = `/** @file What a user gives to a training run, with the descriptions of trainOptionsSchema (options.ts) where editors show them.
+ * Written by options.test.ts. */
+import type { z } from "zod";
+import type { trainOptionsSchema } from "./options.ts";
+
+type Given = z.input<typeof trainOptionsSchema>;
+
+/** What a user gives: \`model\` and \`data\` at least. */
+export interface TrainOptionsInput {
+`;
 
 describe("trainOptions", () => {
   it("needs a model and data, and fills in the rest", () => {
@@ -59,9 +72,16 @@ describe("trainOptions", () => {
     expect(trainOptions({ ...tagged, task: "ner" })).toMatchObject({ stride: 64 });
   });
 
-  it("describes every option", () => {
-    for (const [name, schema] of Object.entries(trainOptionsSchema.shape)) {
-      expect(schema.description, name).toBeTruthy();
-    }
+  it("describes every option, also to editors: `npx vitest -u src/train/options.test.ts` writes their file", async () => {
+    const { properties = {}, required = [] } = z.toJSONSchema(trainOptionsSchema, { io: "input" });
+    const lines = Object.entries(properties).map(([name, schema]) => {
+      const { description, default: usual } = schema as { description?: string; default?: unknown };
+      expect(description, name).toBeTruthy();
+      const byDefault =
+        usual === undefined || usual === null ? "" : `. Default: ${JSON.stringify(usual)}`;
+      const sign = required.includes(name) ? "" : "?";
+      return `  /** ${description}${byDefault}. */\n  ${name}${sign}: Given["${name}"];\n`;
+    });
+    await expect(HEAD + lines.join("") + "}\n").toMatchFileSnapshot("./options-input.ts");
   });
 });

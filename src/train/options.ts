@@ -185,8 +185,7 @@ export type TrainOptions = Omit<Parsed, "learningRate" | "save"> & {
   readonly learningRate: number;
   readonly save: NonNullable<Parsed["save"]>;
 };
-/** What a user gives: `model` and `data` at least. */
-export type TrainOptionsInput = z.input<typeof trainOptionsSchema>;
+export type { TrainOptionsInput } from "./options-input.ts";
 
 /** Check options and fill in defaults. Throws LowrankError("usage") that lists every problem. */
 export function trainOptions(input: unknown, where = "options"): TrainOptions {
