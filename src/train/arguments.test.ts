@@ -90,6 +90,27 @@ describe("Predictor.load", () => {
 });
 
 describe("calls at once", () => {
+  it("are told of their own data", async () => {
+    const predictor = await Predictor.load(adapter, { threads: 1, maxLength: 4 });
+    try {
+      const cut = async (text: string): Promise<number> => {
+        let truncated = -1;
+        await predictor.predict([text], undefined, (notes) => (truncated = notes.truncated));
+        return truncated;
+      };
+      const texts = ["good film good film", "bad", "good good good"];
+      expect(await Promise.all(texts.map(cut))).toEqual([1, 0, 1]);
+      expect(await Promise.all([...texts, "bad"].map(cut))).toEqual([1, 0, 1, 0]);
+      const notes: unknown[] = [];
+      await predictor.evaluate([{ text: "bad bad bad", label: "bad" }], {}, undefined, (own) =>
+        notes.push(own),
+      );
+      expect(notes).toEqual([{ truncated: 1, warnings: [] }]);
+    } finally {
+      await predictor.close();
+    }
+  });
+
   it("compile what they need once", async () => {
     const compile = vi.spyOn(Engine.prototype, "compile");
     const predictor = await Predictor.load(adapter, { threads: 1 });

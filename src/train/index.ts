@@ -12,7 +12,7 @@ export {
   type TrainOptions,
   type TrainOptionsInput,
 } from "./options.ts";
-export { Predictor, type PredictorOptions } from "./predict.ts";
+export { Predictor, type DataNotes, type PredictorOptions } from "./predict.ts";
 export { Stepper, type MicroBatch, type StepperOptions, type StepResult } from "./stepper.ts";
 export {
   Trainer,

@@ -30,6 +30,13 @@ export interface PredictorOptions extends Partial<UseSettings> {
   readonly shareWith?: Predictor<any> | undefined;
 }
 
+/** What the user should know of the data of a call. */
+export interface DataNotes {
+  /** Texts cut to the maximum length. */
+  readonly truncated: number;
+  readonly warnings: readonly string[];
+}
+
 /**
  * Predicts with a saved adapter:
  *
@@ -45,9 +52,9 @@ export class Predictor<P = ClassificationPrediction> {
   readonly baseModel: string;
   /** What lowrank.json says of the training; absent for adapters from elsewhere. */
   readonly manifest: Manifest | undefined;
-  /** Texts cut to the maximum length by the last call. */
+  /** Texts cut to the maximum length by the call that began last; each call's own: `onNotes`. */
   truncated = 0;
-  /** What the user should know: of the adapter, and of the data of the last call. */
+  /** What the user should know: of the adapter, and of the data of the call that began last. */
   warnings: readonly string[];
   readonly #adapterWarnings: readonly string[];
   readonly #shared: SharedEngine;
@@ -111,10 +118,15 @@ export class Predictor<P = ClassificationPrediction> {
   }
 
   /** One prediction an input: its fields by name (`task.fields`), or the first field's text alone.
-   * `progress` is called after each batch. Throws LowrankError("data") for an input that lacks a field. */
-  async predict(inputs: readonly (string | Input)[], progress?: Progress): Promise<P[]> {
+   * `progress` is called after each batch, `onNotes` once before the first. Throws LowrankError("data") for an input that lacks a
+   * field. */
+  async predict(
+    inputs: readonly (string | Input)[],
+    progress?: Progress,
+    onNotes?: (notes: DataNotes) => void,
+  ): Promise<P[]> {
     const rows = asInputs(inputs, this.task.fields);
-    const examples = this.#count(this.task.inputExamples(rows, this.#base.encoder));
+    const examples = this.#note(this.task.inputExamples(rows, this.#base.encoder), onNotes);
     return (await this.#evaluator.predict(rows, examples, progress)) as P[];
   }
 
@@ -123,10 +135,17 @@ export class Predictor<P = ClassificationPrediction> {
     return this.task.readInputs(await toTable(data), columns);
   }
 
-  /** Metrics on labelled data; `progress` is called after each batch. Throws LowrankError("data"), also for a label unseen in training. */
-  async evaluate(data: DataSource, columns?: Columns, progress?: Progress): Promise<Metrics> {
+  /** Metrics on labelled data; `progress` is called after each batch, `onNotes` once before the first. Throws LowrankError("data"),
+   * also for a label unseen in training. */
+  async evaluate(
+    data: DataSource,
+    columns?: Columns,
+    progress?: Progress,
+    onNotes?: (notes: DataNotes) => void,
+  ): Promise<Metrics> {
     const table = await toTable(data);
-    const examples = this.#count(this.task.readExamples(table, this.#base.encoder, columns));
+    const read = this.task.readExamples(table, this.#base.encoder, columns);
+    const examples = this.#note(read, onNotes);
     return this.#evaluator.evaluate(examples, progress);
   }
 
@@ -136,7 +155,11 @@ export class Predictor<P = ClassificationPrediction> {
     await this.#share.release();
   }
 
-  #count({ examples, truncated, warnings = [] }: Examples): Examples["examples"] {
+  #note(
+    { examples, truncated, warnings = [] }: Examples,
+    onNotes?: (notes: DataNotes) => void,
+  ): Examples["examples"] {
+    onNotes?.({ truncated, warnings });
     this.truncated = truncated;
     this.warnings = [...this.#adapterWarnings, ...warnings];
     return examples;
