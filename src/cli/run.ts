@@ -6,7 +6,7 @@ import { COMMANDS, type CommandDefinition } from "./command.ts";
 import { buildProgram, type LoadedCommand } from "./program.ts";
 import { note, styled } from "./terminal.ts";
 
-export const EXIT = { success: 0, failure: 1, usage: 2 } as const;
+const EXIT = { success: 0, failure: 1, usage: 2 } as const;
 
 /** Run `lowrank <args>`; returns the exit code. Throws nothing. */
 export async function run(args: readonly string[]): Promise<number> {

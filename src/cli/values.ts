@@ -25,7 +25,7 @@ export interface ValueSchema {
 const PLAIN_NAME = /^[\w.]+$/;
 
 /** The alternatives of a schema, none of them a choice itself. */
-export function alternatives(schema: ValueSchema): readonly ValueSchema[] {
+function alternatives(schema: ValueSchema): readonly ValueSchema[] {
   return schema.anyOf ? schema.anyOf.flatMap(alternatives) : [schema];
 }
 

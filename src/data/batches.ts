@@ -41,7 +41,7 @@ export interface BatchOptions {
  *     SMS, 5,574 texts      61 (59)    28 (20)   16.1 (5)   14.4 (3)   13.0 (1)           80
  *     Banking77, 10,003     62 (59)    31 (17)   21.9 (5)   20.4 (3)   18.8 (1)           87
  */
-export const MEGA_BATCH = 50;
+const MEGA_BATCH = 50;
 
 const DEFAULT_LENGTH_MULTIPLE = 8;
 

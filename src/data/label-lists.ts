@@ -8,7 +8,7 @@ import { distinctLabels, encodeLabels, labelTexts } from "./labels.ts";
 import { placeOf, show, summarize, type Column } from "./table.ts";
 
 /** What may stand between labels, the surest first: names of labels have commas more often than semicolons. */
-export const LABEL_SEPARATORS: readonly string[] = [";", "|", ","];
+const LABEL_SEPARATORS: readonly string[] = [";", "|", ","];
 
 /** A text that looks like a list, e.g. in a cell of a CSV file. */
 const isListText = (text: string): boolean => /^\s*\[.*\]\s*$/s.test(text);

@@ -17,7 +17,7 @@ import { utf8Bytes } from "./utf8.ts";
 export type { Row, Table } from "./table.ts";
 
 /** File extensions that readTable knows. */
-export const TABLE_EXTENSIONS: readonly string[] = [
+const TABLE_EXTENSIONS: readonly string[] = [
   ".csv",
   ".tsv",
   ".json",

@@ -26,7 +26,7 @@ import { applyDifference, difference, type DeltaDtype } from "./difference.ts";
 
 export type { DeltaDtype } from "./difference.ts";
 
-export const DELTA_WEIGHTS_FILE = "delta.safetensors";
+const DELTA_WEIGHTS_FILE = "delta.safetensors";
 export const DELTA_CONFIG_FILE = "delta_config.json";
 
 /** Beside a tensor's name: elements that ΔW alone does not give (see difference.ts). */
@@ -113,7 +113,7 @@ export async function writeDelta(
 }
 
 /** SHA-256 of float32 values, in hexadecimal. */
-export function hashOf(values: Float32Array): string {
+function hashOf(values: Float32Array): string {
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return createHash("sha256").update(bytes).digest("hex");
 }
@@ -194,7 +194,7 @@ const baseName = ({ base_model_name_or_path: name }: DeltaConfig): string =>
   name === null ? "" : ` (${name})`;
 
 /** ΔW of a tensor. Throws LowrankError("checkpoint") for damaged files. */
-export async function readDifference({ directory, header }: Delta, name: string) {
+async function readDifference({ directory, header }: Delta, name: string) {
   const { tensors } = header;
   const delta = await readFloat32(tensors.get(name)!);
   const [index, value] = [tensors.get(name + EXACT_INDEX), tensors.get(name + EXACT_VALUE)];

@@ -80,7 +80,7 @@ export function substitute(graph: Graph, replacements: ReadonlyMap<Tensor, Tenso
   });
 }
 
-export function mapOutputs(graph: Graph, map: (tensor: Tensor) => Tensor): Graph {
+function mapOutputs(graph: Graph, map: (tensor: Tensor) => Tensor): Graph {
   return {
     outputs: Object.fromEntries(
       Object.entries(graph.outputs).map(([name, tensor]) => [name, map(tensor)]),

@@ -99,7 +99,7 @@ export function needsEqualRanks(combination: Combination): boolean {
 }
 
 /** Whether a way to combine prunes, and so needs a density. */
-export function prunes(combination: Combination): boolean {
+function prunes(combination: Combination): boolean {
   return /ties|dare|prune/.test(combination);
 }
 

@@ -30,7 +30,7 @@ describe("Python's regular expressions", () => {
 
   test("what would not end is stopped, and said", () => {
     const name = `model.layers.0.${"a".repeat(60)}`;
-    for (const pattern of ["(.+)+x", "(?:a|a)*b", ".*(a|aa)+$x", "(.*)*(.*)*\\1x"]) {
+    for (const pattern of ["(.+)+x", `${".*".repeat(12)}x`]) {
       expect(() => fullMatch(pattern, name.slice(15))).toThrow(
         `targetModules: ${JSON.stringify(pattern)} takes more than a second to match "aaa`,
       );

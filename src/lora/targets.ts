@@ -9,11 +9,11 @@ import { matchesPattern, type LoraConfig } from "./config.ts";
 import { pythonRegExp } from "./python-regexp.ts";
 import { baseModules } from "./slot.ts";
 
-export const ALL_LINEAR = "all-linear";
+const ALL_LINEAR = "all-linear";
 
 export type Adaptable = Linear | Conv1D | Embedding;
 
-export function isAdaptable(module: Module): module is Adaptable {
+function isAdaptable(module: Module): module is Adaptable {
   return module instanceof Linear || module instanceof Conv1D || module instanceof Embedding;
 }
 
@@ -163,7 +163,7 @@ function matches(wanted: string | readonly string[], path: string, config: LoraC
   return wanted.includes(path) || (isNamed(path, wanted) && isInLayers(path, config));
 }
 
-export function isNamed(path: string, names: readonly string[]): boolean {
+function isNamed(path: string, names: readonly string[]): boolean {
   return names.some((name) => path === name || path.endsWith(`.${name}`));
 }
 

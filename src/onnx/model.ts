@@ -8,7 +8,7 @@ import type { Shape } from "../graph/shape.ts";
 import { ProtoWriter } from "./protobuf.ts";
 
 /** The opset that all lowerings are written for. */
-export const OPSET = 20;
+const OPSET = 20;
 const IR_VERSION = 9;
 
 /**

@@ -33,7 +33,7 @@ export function accuracy(counts: ConfusionMatrix): number {
 }
 
 /** precision = right / predicted, recall = right / support, F1 = their harmonic mean. */
-export function labelMetrics(right: number, predicted: number, support: number): LabelMetrics {
+function labelMetrics(right: number, predicted: number, support: number): LabelMetrics {
   return {
     precision: quotient(right, predicted),
     recall: quotient(right, support),

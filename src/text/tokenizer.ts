@@ -60,7 +60,7 @@ export interface Tokenizer {
 }
 
 /** Files that belong to a tokenizer, as transformers writes them. */
-export const TOKENIZER_FILES: readonly string[] = [
+const TOKENIZER_FILES: readonly string[] = [
   "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",

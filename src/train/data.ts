@@ -12,7 +12,7 @@ export type DataRows = readonly object[];
 export type DataSource = string | DataRows;
 
 /** How rows in memory are called in messages and model cards. */
-export const IN_MEMORY = "rows in memory";
+const IN_MEMORY = "rows in memory";
 
 /** What a source is called. */
 export const sourceName = (source: DataSource): string =>

@@ -12,7 +12,7 @@ export interface TextTable {
 }
 
 /** The metrics of all rows, the main one first, then the loss. */
-export function metricNames(rows: readonly ComparisonRow[], main: string): string[] {
+function metricNames(rows: readonly ComparisonRow[], main: string): string[] {
   const names = rows.flatMap(({ metrics }) => Object.keys(metrics));
   return [...new Set([main, ...names])].filter((name) => names.includes(name));
 }

@@ -35,7 +35,7 @@ export interface WindowExample extends Example {
 }
 
 /** The position that stands for no answer: the row's first token, [CLS] where the tokenizer has one. */
-export const NULL_POSITION = 0;
+const NULL_POSITION = 0;
 
 /** No position: the loss ignores it. */
 export const NO_POSITION = IGNORED_LABEL;
