@@ -4,7 +4,7 @@
  * the answer.
  */
 
-import { show } from "./table.ts";
+import { isObject, show } from "./table.ts";
 
 /** An answer as a file has it. */
 export interface Answer {
@@ -23,11 +23,6 @@ export interface Span {
 export type Place =
   | { readonly span: Span; readonly isUnique: boolean }
   | { readonly problem: "is not in the context" | "is not at its place in the context" };
-
-type JsonObject = Record<string, unknown>;
-
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
  * The answers in a cell; none for a question without one. Known forms: a text; `{text, answer_start}`, both single or

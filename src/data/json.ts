@@ -6,13 +6,7 @@ import { constants } from "node:buffer";
 import { LowrankError } from "../errors.ts";
 import { linesOf } from "./lines.ts";
 import { readSquad, squadArticles } from "./squad.ts";
-import { show, type Row, type Table } from "./table.ts";
-
-type JsonObject = Record<string, unknown>;
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
+import { isObject, show, type JsonObject, type Row, type Table } from "./table.ts";
 
 /** Columns in the order in which the rows first have them. */
 function columnsOf(rows: readonly Row[]): string[] {

@@ -5,15 +5,10 @@
  */
 
 import { LowrankError } from "../errors.ts";
-import { show, summarize, type Row, type Table } from "./table.ts";
-
-type JsonObject = Record<string, unknown>;
+import { isObject, show, summarize, type JsonObject, type Row, type Table } from "./table.ts";
 
 /** Names of the columns. `answers` is as in the file, [{text, answer_start}], and [] for a question without answer. */
 const COLUMNS = ["id", "title", "context", "question", "answers"];
-
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** The articles of a SQuAD document, `{"data": [{"paragraphs": …}]}` or the list alone; undefined for any other. */
 export function squadArticles(document: unknown): readonly unknown[] | undefined {

@@ -52,6 +52,12 @@ export function placeOf(column: Column, index: number): string {
   return `${column.file}: ${column.unit} ${column.lines[index] ?? index + 1}`;
 }
 
+/** A value of JSON with keys: neither a list nor null. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
 /** A value as a message shows it: quoted, and cut when long. */
 export function show(value: unknown): string {
   const text = asText(value);

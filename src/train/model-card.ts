@@ -1,5 +1,6 @@
 /** @file The card of what was trained: README.md as the Hugging Face hub expects it.
  * Source: https://huggingface.co/docs/hub/model-cards */
+import { kebabCase } from "../format.ts";
 import type { Metrics, MetricTable } from "../tasks/task.ts";
 import { foreignOptions } from "./options.ts";
 import type { OutputContents } from "./output.ts";
@@ -75,9 +76,6 @@ function shownOptions({ options }: OutputContents): [string, string][] {
     .filter(([key, value]) => !hidden.has(key) && value !== null && value !== undefined)
     .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
 }
-
-const kebabCase = (field: string): string =>
-  field.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`);
 
 /** --question "Some text" --context "Some text" */
 function flags(fields: readonly string[]): string {

@@ -1,6 +1,6 @@
 /** @file Entities as places in a text, in the forms that annotation tools write: { start, end, label }, [start, end,
  * label], { slot, valueSpan: { startIndex, endIndex } }, with other usual names, alone or in { entities: [...] }. */
-import { show } from "../../data/table.ts";
+import { isObject, show, type JsonObject } from "../../data/table.ts";
 
 /** What places count. */
 export const SPAN_UNITS = ["utf16", "characters"] as const;
@@ -13,16 +13,11 @@ export interface CharacterSpan {
   readonly end: number;
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
 const START = ["start", "start_offset", "startIndex", "begin", "from"];
 const END = ["end", "end_offset", "endIndex", "stop", "to"];
 const TYPE = ["label", "type", "entity_group", "entity", "tag", "slot", "category", "class"];
 /** Places in an object of their own; a start of 0 may be absent there. */
 const PLACE = ["valueSpan", "span"];
-
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const firstOf = (object: JsonObject, names: readonly string[]): unknown =>
   object[names.find((name) => object[name] !== undefined) ?? ""];
