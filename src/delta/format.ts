@@ -63,6 +63,7 @@ export interface ChangedTensor {
   readonly changed: Float32Array;
 }
 
+/** Whether a directory holds a stored change. */
 export const isDeltaDirectory = (directory: string): boolean =>
   existsSync(join(directory, DELTA_CONFIG_FILE));
 

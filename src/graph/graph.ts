@@ -2,6 +2,7 @@
 import { inputAttrs } from "./leaves.ts";
 import { makeNode, type Node, type Tensor } from "./node.ts";
 
+/** Named tensors, and all that they are computed from. */
 export interface Graph {
   readonly outputs: Readonly<Record<string, Tensor>>;
 }

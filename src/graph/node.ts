@@ -19,6 +19,7 @@ export interface Node<A extends object = any> {
   readonly outputs: readonly Tensor[];
 }
 
+/** A symbolic tensor, an output of a node: it has a dtype and a shape, and no values. */
 export interface Tensor extends TensorType {
   readonly node: Node;
   /** Which of the node's outputs this is. */

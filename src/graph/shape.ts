@@ -3,6 +3,7 @@
 import { LowrankError } from "../errors.ts";
 import { formatDimension } from "./dynamic.ts";
 
+/** Sizes of a tensor's dimensions, the outermost first; [] is that of a scalar. */
 export type Shape = readonly number[];
 
 /** Number of elements of a tensor of this shape; 1 for a scalar. */

@@ -16,6 +16,7 @@ const ranks = z.record(z.string(), z.number().int().positive());
 const alphas = z.record(z.string(), z.number());
 const tokens = z.array(z.number().int().min(0)).min(1);
 
+/** The options of LoRA, with PEFT's names in camelCase and its defaults. */
 export const loraConfigSchema = z.strictObject({
   /** Rank of the change. */
   r: z.number().int().positive().default(8),

@@ -178,8 +178,10 @@ export class LoraEmbedding extends Module {
   }
 }
 
+/** A layer with an adapter. */
 export type LoraLayer = LoraLinear | LoraEmbedding;
 
+/** Whether a module is a layer with an adapter. */
 export function isLoraLayer(module: Module): module is LoraLayer {
   return module instanceof LoraLinear || module instanceof LoraEmbedding;
 }

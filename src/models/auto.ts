@@ -47,6 +47,7 @@ export const FAMILIES: readonly ModelFamily[] = [
 /** Standard deviation of new weights, transformers' `initializer_range`. */
 const NEW_STD = 0.02;
 
+/** A model of a directory: its family, its configuration, its modules, and what the checkpoint lacks. */
 export interface PretrainedModel {
   readonly directory: string;
   readonly family: ModelFamily;
@@ -102,6 +103,7 @@ export function modelFromConfig(
   return { family, config, model: build(config), limits: family.limits(config) };
 }
 
+/** Models by the `model_type` of their config.json. */
 export const AutoModel = {
   /**
    * Load a model from a Hugging Face directory: config.json and safetensors weights. Weights are read

@@ -8,6 +8,7 @@ import type { Module } from "../nn/module.ts";
 
 /** Tasks by PEFT's names. */
 export const TASK_TYPES = ["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM"] as const;
+/** A task that a model is built for. */
 export type TaskType = (typeof TASK_TYPES)[number];
 
 /** Inputs of a model, named as in transformers. B batch, T tokens. */
@@ -69,6 +70,7 @@ export function numLabels(config: BaseConfig): number {
   return config.num_labels ?? 2;
 }
 
+/** What a family of models is: its configuration, a model for each task, and what loading and LoRA have to know. */
 export interface ModelFamily<C extends BaseConfig = any> {
   /** As in config.json, and the name of the family's file. */
   readonly modelType: string;
@@ -90,6 +92,7 @@ export interface ModelFamily<C extends BaseConfig = any> {
   readonly limits: (config: C) => ModelLimits;
 }
 
+/** What a model takes. */
 export interface ModelLimits {
   /** Longest sequence, in tokens. */
   readonly maxLength: number;

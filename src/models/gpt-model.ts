@@ -134,6 +134,7 @@ class TransformerBlock extends Module {
   }
 }
 
+/** The lecture's GPT-2. Token ids [B, T] → logits [B, T, V], or of `numClasses` classes. */
 export class GPTModel extends Module {
   tok_emb: Embedding;
   pos_emb: Embedding;

@@ -39,6 +39,8 @@ export interface Place {
   readonly cache?: KeyValueCache | undefined;
 }
 
+/** Attention in which several heads of queries share one of keys and values. x: [B, T, C] → [B, T, C]. Source:
+ * https://arxiv.org/abs/2305.13245 */
 export class GroupedQueryAttention extends Module {
   readonly #options: GroupedQueryAttentionOptions;
   q_proj: Layer;

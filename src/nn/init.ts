@@ -4,6 +4,7 @@ import { readFloat32, type TensorInfo } from "../io/safetensors.ts";
 import { randomGenerator } from "../random.ts";
 import { sizeOf, type Shape } from "../graph/shape.ts";
 
+/** What a recipe for initial values gets to know of the parameter. */
 export interface ValuesContext {
   readonly name: string;
   readonly shape: Shape;
@@ -21,12 +22,15 @@ function target({ shape, into }: ValuesContext): Float32Array {
   return into?.length === size ? into : new Float32Array(size);
 }
 
+/** The same number everywhere. */
 export const constantValues =
   (value: number): Values =>
   (context) =>
     target(context).fill(value);
 
+/** 0 everywhere. */
 export const zeros = constantValues(0);
+/** 1 everywhere. */
 export const ones = constantValues(1);
 
 /** Normal distribution with mean 0. */
@@ -53,6 +57,7 @@ export const uniform =
  * lora_A use it: U(-1/√inputs, 1/√inputs). Source: https://arxiv.org/abs/1502.01852 */
 export const kaimingUniform = (inputs: number): Values => uniform(1 / Math.sqrt(inputs));
 
+/** A copy of these values, in row-major order. */
 export const fromArray =
   (values: Float32Array): Values =>
   () =>

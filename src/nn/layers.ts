@@ -228,18 +228,21 @@ export class NewGELUActivation extends Module {
 /** The same function; Gemma's name for it. */
 export class GELUTanh extends NewGELUActivation {}
 
+/** Hyperbolic tangent. */
 export class Tanh extends Module {
   forward(x: Tensor): Tensor {
     return tanh(x);
   }
 }
 
+/** max(x, 0). */
 export class ReLU extends Module {
   forward(x: Tensor): Tensor {
     return relu(x);
   }
 }
 
+/** x · sigmoid(x). */
 export class SiLU extends Module {
   forward(x: Tensor): Tensor {
     return silu(x);

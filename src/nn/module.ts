@@ -6,6 +6,8 @@ import type { Tensor } from "../graph/node.ts";
 import { Parameter } from "./parameter.ts";
 import { joinPath } from "./path.ts";
 
+/** A part of a model: its fields are parameters, and modules with parameters of their own; a field's path is its key in a
+ * checkpoint. `forward` builds a graph and computes nothing. Prints as in PyTorch. */
 export abstract class Module {
   /** Whether dropout is active; set by `train` and `eval`. */
   training = false;

@@ -16,6 +16,7 @@ import {
 import { broadcastShapes } from "../graph/shape.ts";
 import { sumTo } from "./reduce.ts";
 
+/** A tensor, or a number that becomes a scalar of the other operand's dtype. */
 export type Operand = Tensor | number;
 
 const onnx =
@@ -103,14 +104,23 @@ export const reluOp = unary("relu", {
   range: POSITIVE,
 });
 
+/** -x, elementwise. */
 export const neg = (x: Tensor): Tensor => applyOne(negOp, [x], NONE);
+/** eˣ, elementwise. */
 export const exp = (x: Tensor): Tensor => applyOne(expOp, [x], NONE);
+/** Natural logarithm, elementwise. */
 export const log = (x: Tensor): Tensor => applyOne(logOp, [x], NONE);
+/** √x, elementwise. */
 export const sqrt = (x: Tensor): Tensor => applyOne(sqrtOp, [x], NONE);
+/** 1 / x, elementwise. */
 export const reciprocal = (x: Tensor): Tensor => applyOne(reciprocalOp, [x], NONE);
+/** Hyperbolic tangent, elementwise. */
 export const tanh = (x: Tensor): Tensor => applyOne(tanhOp, [x], NONE);
+/** 1 / (1 + e⁻ˣ), elementwise. */
 export const sigmoid = (x: Tensor): Tensor => applyOne(sigmoidOp, [x], NONE);
+/** The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise. */
 export const erf = (x: Tensor): Tensor => applyOne(erfOp, [x], NONE);
+/** max(x, 0), elementwise. */
 export const relu = (x: Tensor): Tensor => applyOne(reluOp, [x], NONE);
 
 // ---------------------------------------------------------------- binary
@@ -215,11 +225,18 @@ function applyBinary(op: PrimitiveOp<None>, a: Operand, b: Operand): Tensor {
   return applyOne(op, tensorsOf(a, b), NONE);
 }
 
+/** a + b, elementwise; shapes broadcast as in NumPy. Throws LowrankError("graph") where shapes or dtypes do not fit, as
+ * all of these do. */
 export const add = (a: Operand, b: Operand): Tensor => applyBinary(addOp, a, b);
+/** a - b, elementwise, broadcast. */
 export const sub = (a: Operand, b: Operand): Tensor => applyBinary(subOp, a, b);
+/** a · b, elementwise, broadcast; the product of matrices is `matmul`. */
 export const mul = (a: Operand, b: Operand): Tensor => applyBinary(mulOp, a, b);
+/** a / b, elementwise, broadcast. */
 export const div = (a: Operand, b: Operand): Tensor => applyBinary(divOp, a, b);
+/** The larger of a and b, elementwise, broadcast. */
 export const maximum = (a: Operand, b: Operand): Tensor => applyBinary(maximumOp, a, b);
+/** The smaller of a and b, elementwise, broadcast. */
 export const minimum = (a: Operand, b: Operand): Tensor => applyBinary(minimumOp, a, b);
 
 // ---------------------------------------------------------------- comparison and selection
@@ -253,9 +270,13 @@ export const greaterOp = comparison("greater", "Greater");
 export const greaterEqualOp = comparison("greaterEqual", "GreaterOrEqual");
 export const lessOp = comparison("less", "Less");
 
+/** a = b, elementwise, broadcast → bool. */
 export const equal = (a: Operand, b: Operand): Tensor => applyBinary(equalOp, a, b);
+/** a > b, elementwise, broadcast → bool. */
 export const greater = (a: Operand, b: Operand): Tensor => applyBinary(greaterOp, a, b);
+/** a ≥ b, elementwise, broadcast → bool. */
 export const greaterEqual = (a: Operand, b: Operand): Tensor => applyBinary(greaterEqualOp, a, b);
+/** a < b, elementwise, broadcast → bool. */
 export const less = (a: Operand, b: Operand): Tensor => applyBinary(lessOp, a, b);
 
 export const whereOp: PrimitiveOp<None> = {
@@ -332,6 +353,7 @@ export const castOp: PrimitiveOp<CastAttrs> = {
   ],
 };
 
+/** The same values in another dtype. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   return x.dtype === dtype ? x : applyOne(castOp, [x], { dtype });
 }

@@ -105,6 +105,8 @@ export const broadcastToOp: PrimitiveOp<ShapeAttrs> = {
   samples: [{ inputs: [{ dtype: "float32", shape: [3, 1] }], attrs: { shape: [2, 3, 4] } }],
 };
 
+/** Repeat a tensor along dimensions of size 1, or missing in front, until it has this shape. Throws
+ * LowrankError("graph") where it cannot. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return sameShape(x.shape, shape) ? x : applyOne(broadcastToOp, [x], { shape });
 }
@@ -272,6 +274,7 @@ export const concatOp: PrimitiveOp<ConcatAttrs> = {
   ],
 };
 
+/** Tensors one after the other along an axis; their other dimensions are equal. */
 export function concat(inputs: readonly Tensor[], axis: number): Tensor {
   if (inputs.length === 1) return inputs[0]!;
   return applyOne(concatOp, inputs, {

@@ -66,6 +66,7 @@ export const maxOp = reduceOp("max", "ReduceMax", (g, x, y) =>
   mul(g, cast(equal(x, y), "float32")),
 );
 
+/** What `sum`, `mean` and `max` reduce. */
 export interface ReduceOptions {
   /** Default: all axes. */
   axes?: readonly number[];
@@ -81,8 +82,11 @@ function reduce(op: PrimitiveOp<ReduceAttrs>, x: Tensor, options: ReduceOptions)
   return applyOne(op, [x], { axes, keepDims: options.keepDims ?? false });
 }
 
+/** Sum over some axes, or all. */
 export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(sumOp, x, options);
+/** Mean over some axes, or all. */
 export const mean = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(meanOp, x, options);
+/** Largest value over some axes, or all. */
 export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(maxOp, x, options);
 
 export const sumOfSquaresOp: CompositeOp<None> = {

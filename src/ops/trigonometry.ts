@@ -72,5 +72,7 @@ export const sinOp: CompositeOp<None> = {
   samples: SAMPLES,
 };
 
+/** Sine of radians, elementwise. */
 export const sin = (x: Tensor): Tensor => applyOne(sinOp, [x], NONE);
+/** Cosine of radians, elementwise. */
 export const cos = (x: Tensor): Tensor => applyOne(cosOp, [x], NONE);

@@ -1,7 +1,9 @@
 /** @file Learning-rate schedules, as transformers defines them. */
 import { LowrankError } from "../errors.ts";
 
+/** Courses of the learning rate after the warm-up. */
 export const SCHEDULES = ["constant", "linear", "cosine"] as const;
+/** One of `SCHEDULES`. */
 export type ScheduleName = (typeof SCHEDULES)[number];
 
 export interface ScheduleOptions {

@@ -14,6 +14,8 @@ export interface CompileOptions extends OptimizeOptions {
   readonly onGraph?: (graph: Graph) => void;
 }
 
+/** A graph as a program of an engine: optimized, lowered to ONNX, loaded. Throws LowrankError where the device lacks an
+ * operator that the graph needs. */
 export async function compile(
   engine: Engine,
   graph: Graph,

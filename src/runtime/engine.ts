@@ -37,6 +37,7 @@ export interface Program {
   readonly model: Pick<OnnxModel, "inputs" | "outputs">;
 }
 
+/** The fetched outputs of a run, by name. */
 export interface RunResult {
   readonly outputs: Record<string, HostTensor>;
   /** Time inside ONNX Runtime. */

@@ -43,6 +43,8 @@ interface BatchResult {
   readonly feeds: Feeds;
 }
 
+/** A model over the batches of a data set: what a task keeps of each example, and the loss. A program is compiled for
+ * each shape. */
 export class Evaluator {
   readonly #options: EvaluatorOptions;
   /** By shape. */

@@ -115,6 +115,7 @@ export interface FinishedEvent {
   readonly result: TrainResult;
 }
 
+/** Whatever a `Trainer` tells while it trains, by its `type`. */
 export type TrainingEvent =
   | StartedEvent
   | StepEvent

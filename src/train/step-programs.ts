@@ -10,6 +10,7 @@ import type { HostTensor } from "../runtime/protocol.ts";
 import type { StepKind, StepOptions } from "./step.ts";
 import type { Bucket } from "./trainable.ts";
 
+/** A part of a step's batch: its feeds, and the sum of its losses as a graph. */
 export interface MicroBatch {
   /** Batches with equal keys have equal shapes: they share a compiled step. */
   readonly key: string;
@@ -22,6 +23,7 @@ export interface MicroBatch {
 
 export type StepFeeds = Readonly<Record<string, HostTensor>>;
 
+/** What a training step measured. */
 export interface StepResult {
   /** Mean over the labels of all micro-batches. */
   readonly loss: number;

@@ -41,6 +41,8 @@ export type StepperOptions = StepContext["options"] & {
   readonly pieceElements?: number;
 };
 
+/** Training steps of a model: gradients over micro-batches, clipping and AdamW, as compiled programs in an engine.
+ * Trains what requires gradients. */
 export class Stepper {
   /** Optimizer steps made so far. */
   stepCount = 0;
