@@ -55,6 +55,22 @@ describe("the setting of a comparison", () => {
     expect(lora.setting.parameters).toBe(alone.setting.parameters);
   });
 
+  it("warns where all are measured on what they were trained on", async () => {
+    const data = String(options.base["data"]);
+    const { warnings } = await settingOf({
+      ...options,
+      methods: ["lora"],
+      ...base({ validationData: data }),
+      testData: data,
+    });
+    expect(warnings).toEqual(
+      ["validation", "test"].map(
+        (what) =>
+          `${data}: the ${what} data is the training data. What is measured on it says nothing about other data.`,
+      ),
+    );
+  });
+
   it.each([
     [
       "a rank above the smallest matrix",

@@ -9,7 +9,7 @@ import { isLoraLayer } from "../lora/layers.ts";
 import type { Module } from "../nn/module.ts";
 import { Engine } from "../runtime/engine.ts";
 import { isLowerBetter, type Task } from "../tasks/task.ts";
-import { toTable } from "../train/data.ts";
+import { sameData, toTable } from "../train/data.ts";
 import type { TrainOptions, TrainOptionsInput } from "../train/options.ts";
 import { prepare, type Prepared } from "../train/prepare.ts";
 import { libraryVersion } from "../version.ts";
@@ -115,7 +115,11 @@ export async function settingOf(
       },
       parallel,
     },
-    warnings: [...first.warnings, ...(test?.warnings ?? [])],
+    warnings: [
+      ...first.warnings,
+      ...(testData === undefined ? [] : sameData("test", resolved.data, testData)),
+      ...(test?.warnings ?? []),
+    ],
   };
 }
 

@@ -1,6 +1,7 @@
 /** @file All tasks, by the names that users and files know them by. */
 import { LowrankError } from "../errors.ts";
 import { causalLm } from "./causal-lm.ts";
+import type { TaskOptions } from "./options.ts";
 import { questionAnswering } from "./question-answering.ts";
 import { sequenceClassification } from "./sequence-classification.ts";
 import { tokenClassification } from "./token-classification.ts";
@@ -22,4 +23,16 @@ export function findTask(name: string, where = "task"): TaskKind {
     "usage",
     `${where}: there is no task ${JSON.stringify(name)}. Tasks: ${known}.`,
   );
+}
+
+/** What is wrong with columns and settings that a task does not read, by their names. */
+export function ofOtherTasks(task: string, names: readonly (keyof TaskOptions)[]): string[] {
+  const { name: own, options: known } = findTask(task);
+  return names
+    .filter((name) => !known.includes(name))
+    .map((name) => {
+      const owners = TASKS.filter(({ options }) => options.includes(name));
+      const others = owners.map((owner) => owner.name).join(" or ");
+      return `${name}: goes with task ${others}, not with ${own}; leave it out`;
+    });
 }

@@ -1,4 +1,5 @@
 /** @file The data of a run: tables from files or memory, and the part that is held out. */
+import { resolve } from "node:path";
 import { readTable } from "../data/readers.ts";
 import { groupedSplit, lastPartSplit, stratifiedSplit, type Split } from "../data/split.ts";
 import { show, type Table } from "../data/table.ts";
@@ -72,7 +73,9 @@ export async function trainingData(
 ): Promise<TrainingData> {
   const table = await toTable(options.data);
   if (options.validationData !== undefined) {
-    return { train: table, validation: await toTable(options.validationData), warnings: [] };
+    const validation = await toTable(options.validationData);
+    const warnings = sameData("validation", options.data, options.validationData);
+    return { train: table, validation, warnings };
   }
   if (options.validationSplit === 0) return { train: table, warnings: [] };
   const { train, heldOut } = splitRows(kind, table, options);
@@ -84,6 +87,15 @@ export async function trainingData(
     return { train: table, warnings: [warning] };
   }
   return { train: rowsOf(table, train), validation: rowsOf(table, heldOut), warnings: [] };
+}
+
+/** A warning where a model would be measured on the file that it was trained on. */
+export function sameData(what: string, training: DataSource, other: DataSource): string[] {
+  if (typeof training !== "string" || typeof other !== "string") return [];
+  if (resolve(training) !== resolve(other)) return [];
+  return [
+    `${other}: the ${what} data is the training data. What is measured on it says nothing about other data.`,
+  ];
 }
 
 /** Held out are classes in proportion, whole groups, or the end of a running text. */

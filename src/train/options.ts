@@ -6,7 +6,7 @@ import { listIssues } from "../format.ts";
 import { loraConfigSchema } from "../lora/config.ts";
 import { SCHEDULES } from "../optim/schedule.ts";
 import { DEVICE_CHOICES } from "../runtime/protocol.ts";
-import { findTask, TASKS, type TaskName } from "../tasks/registry.ts";
+import { findTask, ofOtherTasks, TASKS, type TaskName } from "../tasks/registry.ts";
 import { columnOptions, taskSettings, type TaskOptions } from "../tasks/options.ts";
 
 const lora = loraConfigSchema.shape;
@@ -233,7 +233,7 @@ function contradictions(options: Parsed): string[] {
   };
   return [
     ...ofOtherMethod(options, isGiven),
-    ...ofOtherTasks(options, isGiven),
+    ...ofOtherTasks(options.task, TASK_OPTIONS.filter(isGiven)),
     ...withoutCompany(options, isGiven),
     ...notWritten(options),
   ];
@@ -246,15 +246,6 @@ function ofOtherMethod({ method }: Parsed, isGiven: IsGiven): string[] {
   return OWN_OPTIONS[other]
     .filter(isGiven)
     .map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`);
-}
-
-function ofOtherTasks({ task }: Parsed, isGiven: IsGiven): string[] {
-  const { name: own, options: known } = findTask(task);
-  return TASK_OPTIONS.filter((name) => !known.includes(name) && isGiven(name)).map((name) => {
-    const owners = TASKS.filter(({ options }) => options.includes(name));
-    const others = owners.map((owner) => owner.name).join(" or ");
-    return `${name}: goes with task ${others}, not with ${own}; leave it out`;
-  });
 }
 
 /** Options that do nothing without another one. */

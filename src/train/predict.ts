@@ -3,7 +3,7 @@ import { LowrankError } from "../errors.ts";
 import { z } from "zod";
 import { listIssues } from "../format.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/protocol.ts";
-import { findTask } from "../tasks/registry.ts";
+import { findTask, ofOtherTasks } from "../tasks/registry.ts";
 import { asInputs } from "../tasks/inputs.ts";
 import { useSettings, type Columns, type UseSettings } from "../tasks/options.ts";
 import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
@@ -132,6 +132,7 @@ export class Predictor<P = ClassificationPrediction> {
 
   /** The inputs in a data file, for `predict`; labels are not needed. Throws LowrankError("data"). */
   async readInputs(data: DataSource, columns?: Columns): Promise<Input[]> {
+    requireOwn(this.task, columns);
     return this.task.readInputs(await toTable(data), columns);
   }
 
@@ -143,6 +144,7 @@ export class Predictor<P = ClassificationPrediction> {
     progress?: Progress,
     onNotes?: (notes: DataNotes) => void,
   ): Promise<Metrics> {
+    requireOwn(this.task, columns);
     const table = await toTable(data);
     const read = this.task.readExamples(table, this.#base.encoder, columns);
     const examples = this.#note(read, onNotes);
@@ -182,6 +184,13 @@ function checkOptions(options: PredictorOptions): void {
   const parsed = optionsSchema.safeParse(options);
   if (parsed.success) return;
   throw new LowrankError("usage", `Predictor.load: ${listIssues(parsed.error)}.`);
+}
+
+/** Throws LowrankError("usage") for columns of other tasks. */
+function requireOwn(task: Task, columns: Columns = {}): void {
+  const given = (Object.keys(columns) as (keyof Columns)[]).filter((name) => columns[name]);
+  const problems = ofOtherTasks(task.name, given);
+  if (problems.length > 0) throw new LowrankError("usage", `${problems.join("; ")}.`);
 }
 
 /** The task with the settings that are given for its use. Throws LowrankError("usage") for others than it has. */

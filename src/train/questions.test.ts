@@ -127,7 +127,7 @@ describe("question answering", () => {
     await eager.close();
   });
 
-  it("refuses settings that an adapter's task does not have", async () => {
+  it("refuses settings and columns that an adapter's task does not have", async () => {
     const output = join(root, "classifier");
     const data = ["good film", "bad film", "great film", "awful film"].map((text, i) => ({
       text,
@@ -145,5 +145,12 @@ describe("question answering", () => {
     await expect(Predictor.load(output, { nBest: 3 })).rejects.toThrow(
       "nBest: the adapter's task, sequence-classification, has no such setting as it was trained (it has: none). Leave it out.",
     );
+    const predictor = await Predictor.load(output, { threads: 1 });
+    const columns = { textColumn: "text", questionColumn: "text" };
+    const problem =
+      "questionColumn: goes with task question-answering, not with sequence-classification; leave it out.";
+    await expect(predictor.evaluate(data, columns)).rejects.toThrow(problem);
+    await expect(predictor.readInputs(data, columns)).rejects.toThrow(problem);
+    await predictor.close();
   });
 });
