@@ -24,6 +24,12 @@ export function listFirst(entries: readonly string[], most: number, separator = 
   return `${entries.slice(0, most).join(separator)}${more}`;
 }
 
+/** "3 seeds", "1 seed", "36 matrices". */
+export function plural(count: number, noun: string): string {
+  const plurals = noun === "matrix" ? "matrices" : `${noun}s`;
+  return `${count.toLocaleString("en-US")} ${count === 1 ? noun : plurals}`;
+}
+
 /** learningRate → learning-rate */
 export function kebabCase(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -85,7 +85,5 @@ function hint(definition: CommandDefinition, name: string): string {
     .filter(({ key }) => !NOT_IN_FILES.has(key))
     .map(({ flag }) => flag.slice(2));
   const near = nearest(kebabCase(camelCase(name)), known);
-  return near.length > 0
-    ? ` Did you mean ${near.join(", ")}?`
-    : ` The options are ${known.join(", ")}.`;
+  return near.length > 0 ? ` Did you mean ${near.join(", ")}?` : " --help lists the options.";
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainOptionsSchema } from "../train/options.ts";
+import { predict } from "./commands/predict.ts";
 import { sweep } from "./commands/sweep.ts";
 import { train } from "./commands/train.ts";
 import { readConfigFile } from "./config-file.ts";
@@ -119,12 +120,13 @@ describe("readConfigFile", () => {
 
   it("names file and line of what is wrong", async () => {
     await expect(
-      read("epochs: 1\nlerning_rate: 2\nnum-epochs: 3\nlr: 1\nlearningRate: 1"),
+      read("epochs: 1\nlerning_rate: 2\nnum-epochs: 3\nlr: 1\nlearningRate: 1\nxyzzy: 1"),
     ).rejects.toThrow(
       [
         `${root}/run.yaml: line 2: there is no option "lerning_rate". Did you mean learning-rate?`,
         `${root}/run.yaml: line 3: there is no option "num-epochs". Did you mean epochs?`,
         `${root}/run.yaml: line 5: "learningRate" is given twice, first as ${root}/run.yaml: line 4: lr.`,
+        `${root}/run.yaml: line 6: there is no option "xyzzy". --help lists the options.`,
       ].join("\n"),
     );
     await expect(read("a: [1\nb")).rejects.toThrow(/run\.yaml: line 2: not YAML/);
@@ -164,4 +166,6 @@ it("shows the library's messages with flags", () => {
   expect(translate("Choose another `output` or pass `overwrite`.")).toBe(
     "Choose another --output or pass --overwrite.",
   );
+  const empty = "input 2: context: expected a text, got an empty one.";
+  expect(withFlagNames(predict, empty)).toBe(empty);
 });

@@ -1,7 +1,7 @@
 /** @file Flags of the commands that use an adapter. */
 import { z } from "zod";
 import { LowrankError } from "../../errors.ts";
-import { kebabCase } from "../../format.ts";
+import { kebabCase, plural } from "../../format.ts";
 import { trainOptionsSchema } from "../../train/options.ts";
 import { columnOptions, type Columns } from "../../tasks/options.ts";
 import { note } from "../terminal.ts";
@@ -66,6 +66,6 @@ export function noteWarnings({
 }): void {
   for (const warning of warnings) note(`warning: ${warning}`);
   if (truncated === undefined || truncated === 0) return;
-  const texts = truncated === 1 ? "1 text was" : `${truncated} texts were`;
-  note(`warning: ${texts} cut to the maximum length.`);
+  const were = truncated === 1 ? "was" : "were";
+  note(`warning: ${plural(truncated, "text")} ${were} cut to the maximum length.`);
 }

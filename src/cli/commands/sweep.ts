@@ -6,6 +6,7 @@ import { givenOptions } from "../../experiments/claim.ts";
 import { parseChoice, type Choice, type Space } from "../../experiments/space.ts";
 import { sweep as runSweep } from "../../experiments/sweep.ts";
 import { BEST_FILE, STRATEGIES, type SweepResult } from "../../experiments/swept-trials.ts";
+import { plural } from "../../format.ts";
 import { formatSeconds } from "../../train/listeners/lines.ts";
 import { defineCommand } from "../command.ts";
 import { onInterrupt } from "../interrupt.ts";
@@ -167,7 +168,7 @@ function summary({ results, trials, best }: SweepResult, output: string, metric:
       : ["failed"]),
   ]);
   const head = ["trial", ...varied.map(flagName), metric, ...others, "trained", "stored", "time"];
-  const counted = trials === 1 ? "1 trial" : `${formatCount(trials)} trials, the best first`;
+  const counted = `${plural(trials, "trial")}${trials === 1 ? "" : ", the best first"}`;
   const failed = results.flatMap(({ id, error }) =>
     error === undefined ? [] : [`${id} failed: ${error}`],
   );

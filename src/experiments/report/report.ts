@@ -1,5 +1,5 @@
 /** @file The report of a comparison: one HTML page that needs nothing else, neither a server nor a network nor a script. */
-import { formatBytes, formatCount, formatShare } from "../../format.ts";
+import { formatBytes, formatCount, formatShare, plural } from "../../format.ts";
 import { HIGH_SHARE, type Comparison, type ComparisonRow } from "../comparison.ts";
 import type { Variant } from "../plan.ts";
 import type { Setting } from "../setting.ts";
@@ -19,7 +19,7 @@ import { markup, type Markup } from "./markup.ts";
 import { settingSection } from "./setting-section.ts";
 import { styleSheet } from "./style.ts";
 import { mainTable, type TextTable } from "./tables.ts";
-import { formatMetric, formatShares, formatSpread, nameOf, plural, shortNameOf } from "./words.ts";
+import { formatMetric, formatShares, formatSpread, nameOf, shortNameOf } from "./words.ts";
 
 /** The whole page. */
 export function reportOf(comparison: Comparison, setting: Setting): string {

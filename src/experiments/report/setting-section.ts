@@ -1,9 +1,9 @@
 /** @file The end of the report: how its numbers came about, and what can be concluded from them. */
-import { formatBytes, formatCount } from "../../format.ts";
+import { formatBytes, formatCount, plural } from "../../format.ts";
 import type { Comparison } from "../comparison.ts";
 import type { Setting } from "../setting.ts";
 import { markup, type Markup } from "./markup.ts";
-import { formatTick, plural } from "./words.ts";
+import { formatTick } from "./words.ts";
 
 /** Setting, and what the numbers show and do not. */
 export function settingSection(comparison: Comparison, setting: Setting): Markup {

@@ -39,9 +39,3 @@ export function formatTick(value: number): string {
   if (value !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential().replace("e+", "e");
   return String(value);
 }
-
-/** "3 seeds", "1 seed", "36 matrices". */
-export function plural(count: number, noun: string): string {
-  const plurals = noun === "matrix" ? "matrices" : `${noun}s`;
-  return `${count.toLocaleString("en-US")} ${count === 1 ? noun : plurals}`;
-}

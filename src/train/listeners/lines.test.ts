@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { StepEvent, TrainingEvent } from "../events.ts";
-import { formatSeconds, lines } from "./lines.ts";
+import type { StartedEvent, StepEvent, TrainingEvent } from "../events.ts";
+import { eventLines, formatSeconds, lines } from "./lines.ts";
 
 const step = (number: number): StepEvent => ({
   type: "step",
@@ -54,6 +54,33 @@ describe("lines", () => {
       "finished (completed) after 100 steps in 1:15, kept step 50: loss 0.2500, accuracy 1.0000",
     ]);
   });
+});
+
+it("counts what there is one of", () => {
+  const started: StartedEvent = {
+    type: "started",
+    model: "m",
+    modelType: "bert",
+    task: "sequence-classification",
+    taskDetails: {},
+    device: "cpu",
+    totalSteps: 1,
+    epochs: 1,
+    truncated: 1,
+    maxLength: 32,
+    paddingShare: 0,
+    trainExamples: 8,
+    validationExamples: 0,
+    parameters: 10,
+    trainableParameters: 1,
+    saves: "adapter",
+    storedBytes: 4,
+    memoryBytes: 1e8,
+    method: "lora",
+  };
+  const written = eventLines(started).join("\n");
+  expect(written).toContain("validation examples, 1 text cut at 32 tokens");
+  expect(written).toContain("training: 1 step, 1 epoch, on cpu");
 });
 
 describe("formatSeconds", () => {

@@ -1,5 +1,5 @@
 /** @file Training as plain lines of text, for logs and pipes. */
-import { formatBytes } from "../../format.ts";
+import { formatBytes, plural } from "../../format.ts";
 import type { Listener, StartedEvent, StepEvent, TrainingEvent, TrainResult } from "../events.ts";
 import type { Metrics } from "../../tasks/task.ts";
 
@@ -80,7 +80,7 @@ const count = (value: number): string => value.toLocaleString("en-US");
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function startedLines(event: StartedEvent): string[] {
-  const cut = event.truncated === 0 ? "no text" : `${event.truncated} texts`;
+  const cut = event.truncated === 0 ? "no text" : plural(event.truncated, "text");
   return [
     `model: ${event.model} (${event.modelType}), ${count(event.parameters)} parameters, ` +
       `${count(event.trainableParameters)} trained (${percent(event.trainableParameters / event.parameters)}), ` +
@@ -88,7 +88,7 @@ function startedLines(event: StartedEvent): string[] {
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
-    `training: ${event.totalSteps} steps, ${Number(event.epochs.toFixed(2))} epochs, on ${event.device}, ` +
+    `training: ${plural(event.totalSteps, "step")}, ${plural(Number(event.epochs.toFixed(2)), "epoch")}, on ${event.device}, ` +
       `about ${(event.memoryBytes / 1e9).toFixed(1)} GB of memory`,
   ];
 }
@@ -107,7 +107,7 @@ function describe(details: StartedEvent["taskDetails"]): string {
 function finishedLine(result: TrainResult): string {
   const metrics = result.metrics ? `: ${formatScalars(result.metrics)}` : "";
   return (
-    `finished (${result.reason}) after ${result.steps} steps in ${formatSeconds(result.seconds)}, ` +
+    `finished (${result.reason}) after ${plural(result.steps, "step")} in ${formatSeconds(result.seconds)}, ` +
     `kept step ${result.keptStep}${metrics}`
   );
 }
