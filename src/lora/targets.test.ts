@@ -68,6 +68,18 @@ describe("targets", () => {
     );
   });
 
+  test("layers in a list of their own are named by their paths", () => {
+    class Layers extends Module {
+      layers = new ModuleList([new Linear(4, 4), new Linear(4, 4)]);
+      head = new Linear(4, 4);
+      forward() {}
+    }
+    const family = { loraTargets: [], headModules: [] };
+    expect(() => findTargets(new Layers(), loraConfig({ targetModules: ["x"] }), family)).toThrow(
+      'targetModules: ["x"] matches no module of the model. It has: layers.0, layers.1, head; or use',
+    );
+  });
+
   test("layers count by the first number of a path; a whole path is taken at its word", () => {
     class Layer extends Module {
       experts = new ModuleList([new Linear(4, 4), new Linear(4, 4)]);

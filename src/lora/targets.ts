@@ -103,7 +103,7 @@ export function checkNames(
   if (problems.length === 0) return;
   throw new LowrankError(
     "config",
-    `${problems.join("; ")}. Adapted are: ${lastNames(adapted)}. The model has: ${lastNames(all)}.`,
+    `${problems.join("; ")}. Adapted are: ${lastNames(adapted)}. The model has: ${lastNames(all.filter((path) => !isNumbered(path)))}.`,
   );
 }
 
@@ -118,11 +118,13 @@ function unmatched(
     .map((name) => `${option}: ${JSON.stringify(name)} matches no ${what}`);
 }
 
-/** The last parts of paths, once each; numbers of layers left out. */
+/** The last parts of paths, once each; where that is a number, which alone says nothing, the whole path. */
 function lastNames(paths: readonly string[]): string {
-  const names = paths.map(lastPart);
-  return [...new Set(names.filter((name) => !/^\d+$/.test(name)))].join(", ");
+  const names = paths.map((path) => (isNumbered(path) ? path : lastPart(path)));
+  return [...new Set(names)].join(", ");
 }
+
+const isNumbered = (path: string): boolean => /^\d+$/.test(lastPart(path));
 
 /** Names of the targeted modules, sorted: their last parts where these mean the same modules, else whole paths. */
 export function targetNames(

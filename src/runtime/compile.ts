@@ -14,8 +14,9 @@ export interface CompileOptions extends OptimizeOptions {
   readonly onGraph?: (graph: Graph) => void;
 }
 
-/** A graph as a program of an engine: optimized, lowered to ONNX, loaded. Throws LowrankError where the device lacks an
- * operator that the graph needs. */
+/** A graph as a program of an engine: optimized, lowered to ONNX, loaded. The weights of a model whose parameters the graph has
+ * must be in the engine before (`loadParameters`): those of a small one become a part of the program. Throws LowrankError where
+ * the device lacks an operator that the graph needs. */
 export async function compile(
   engine: Engine,
   graph: Graph,

@@ -125,7 +125,8 @@ describe("errors", () => {
     const feeds = { x: float32([2], [1, 2]) };
     await expect(engine.run(program, { ...ask, feeds })).rejects.toMatchObject({
       code: "runtime",
-      message: 'no tensor named "lost" has been given to the engine',
+      message:
+        'no tensor named "lost" has been given to the engine. Give it first: a model\'s by loadParameters, before compile.',
     });
     const short = { x: float32([1], [1]), lost: float32([2], [1, 2]) };
     await expect((async () => engine.run(program, { ...ask, feeds: short }))()).rejects.toThrow(

@@ -54,7 +54,11 @@ export function createHost(): Handlers {
 
   const resident = (name: string): Resident => {
     const found = store.get(name);
-    if (!found) throw new Error(`no tensor named "${name}" has been given to the engine`);
+    if (!found) {
+      throw new Error(
+        `no tensor named "${name}" has been given to the engine. Give it first: a model's by loadParameters, before compile.`,
+      );
+    }
     return found;
   };
 
