@@ -71,12 +71,21 @@ test.each(pages)("the files that %s names exist", (_, text) => {
   expect(missing).toEqual([]);
 });
 
-/** Snippets that import what they use are programs: the compiler takes them as a user's. */
+/** A snippet that imports what it uses begins a program, those after it on the page go on with it. */
+function programsOf(text: string): string[] {
+  const programs: string[] = [];
+  for (const [, code] of text.matchAll(/```ts\n([^]*?)```/g)) {
+    if (code!.startsWith("import ")) programs.push(code!);
+    else if (programs.length > 0 && !code!.startsWith("//")) programs.push(programs.pop()! + code!);
+  }
+  return programs;
+}
+
 test("snippets are programs that the compiler takes", () => {
   const snippets = new Map(
     pages.flatMap(([name, text]) =>
-      [...text.matchAll(/```ts\n(import [^]*?)```/g)].map(
-        ([, code], i) => [join(ROOT, `docs/${name.replaceAll("/", "-")}-${i}.ts`), code!] as const,
+      programsOf(text).map(
+        (code, i) => [join(ROOT, `docs/${name.replaceAll("/", "-")}-${i}.ts`), code] as const,
       ),
     ),
   );
