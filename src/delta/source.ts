@@ -193,7 +193,7 @@ async function openPeft(directory: string, baseDirectory: string): Promise<Opene
   const { lora } = await readAdapterConfig(directory);
   const { tensors: stored } = await openAdapter(directory);
   const task = lora.taskType ?? (await taskOfModel(baseDirectory));
-  const config = task === "CAUSAL_LM" ? {} : headConfig(stored);
+  const config = headConfig(stored);
   const [base, adapted] = [
     await loadBase(baseDirectory, task, config),
     await loadBase(baseDirectory, task, config),

@@ -76,18 +76,19 @@ export function adaptedPaths(keys: Iterable<string>): string[] {
   return [...new Set(paths)];
 }
 
-/** Number of outputs of the head that an adapter stores: labels of a classifier. undefined where it stores none. */
+const CLASSIFIER = /(?:^|\.)(?:score|classifier)(?:\.out_proj)?\.weight$/;
+const SPAN_HEAD = /(?:^|\.)qa_outputs\.weight$/;
+
+/** Number of outputs of the head that an adapter stores: labels of a classifier, two of spans. undefined where it stores none. */
 export function headOutputs(tensors: ReadonlyMap<string, TensorInfo>): number | undefined {
-  const head = [...tensors].find(([key]) =>
-    /(?:^|\.)(?:score|classifier|qa_outputs)(?:\.out_proj)?\.weight$/.test(key),
-  );
+  const head = [...tensors].find(([key]) => CLASSIFIER.test(key) || SPAN_HEAD.test(key));
   return head?.[1].shape[0];
 }
 
-/** The number of labels by the head that is stored, as config.json has it; nothing where none is. */
+/** The number of labels by the classifier that is stored, as config.json has it; nothing where none is. */
 export function headConfig(tensors: ReadonlyMap<string, TensorInfo>): Record<string, unknown> {
-  const outputs = headOutputs(tensors);
-  return outputs === undefined ? {} : { num_labels: outputs };
+  const classifier = [...tensors].find(([key]) => CLASSIFIER.test(key));
+  return classifier ? { num_labels: classifier[1].shape[0] } : {};
 }
 
 /**

@@ -2,7 +2,6 @@
 import { z } from "zod";
 import { buildOutputDirectory } from "../../io/files.ts";
 import { applyLora } from "../../lora/apply.ts";
-import type { LoraConfig } from "../../lora/config.ts";
 import { headConfig, loadAdapterWeights, openAdapter } from "../../lora/peft-format.ts";
 import {
   baseTensors,
@@ -123,7 +122,7 @@ async function opened(directory: string, asked: string | undefined): Promise<Ope
   noteWarnings(found);
   const { config: adapter, manifest, baseModel } = found;
   const { lora } = adapter;
-  const config = manifest?.modelConfig ?? (await labelsOf(directory, lora));
+  const config = manifest?.modelConfig ?? headConfig((await openAdapter(directory)).tensors);
   const base = await AutoModel.fromPretrained(baseModel, {
     task: lora.taskType ?? (await taskOfModel(baseModel)),
     config,
@@ -140,15 +139,6 @@ async function opened(directory: string, asked: string | undefined): Promise<Ope
 function bytesOf(size: string): number {
   const [, number = "", unit = ""] = SIZE.exec(size) ?? [];
   return Number(number) * (UNITS[unit.toUpperCase()] ?? 0);
-}
-
-/** The number of labels of an adapter from elsewhere, by its head. */
-async function labelsOf(
-  directory: string,
-  { taskType }: LoraConfig,
-): Promise<Record<string, unknown>> {
-  if (taskType !== "SEQ_CLS" && taskType !== "TOKEN_CLS") return {};
-  return headConfig((await openAdapter(directory)).tensors);
 }
 
 function report(output: string, base: string, saved: SavedModel): string {
