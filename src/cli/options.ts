@@ -110,7 +110,9 @@ export function withFlagNames(definition: CommandDefinition, message: string): s
   for (const { key, flag } of optionsOf(definition)) {
     // Short keys are words of their own: only where they are marked, or a problem begins with them ("device cuda:", but
     // "input 1:" is the first of several).
-    const pattern = /[A-Z]/.test(key) ? `\\b${key}\\b` : `\`${key}\`|(?<=^|; )${key}(?=:| [a-z]\\S*:)`;
+    const pattern = /[A-Z]/.test(key)
+      ? `\\b${key}\\b`
+      : `\`${key}\`|(?<=^|; )${key}(?=:| [a-z]\\S*:)`;
     result = result.replace(new RegExp(pattern, "g"), flag);
   }
   return result;

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LowrankError } from "../errors.ts";
+import { listFirst } from "../format.ts";
 import { readJson, writeFileAtomic } from "../io/files.ts";
 import { ioError } from "../io/io-errors.ts";
 import type { Configuration } from "./space.ts";
@@ -32,7 +33,7 @@ export async function claimDirectory(
     if (different.length === 0) return;
     throw new LowrankError(
       "usage",
-      `${directory}: holds another ${what} (${name}): ${different.join("; ")}. ` +
+      `${directory}: holds another ${what} (${name}): ${listFirst(different, MOST_DIFFERENCES, "; ")}. ` +
         "Repeat its command to go on with it, or choose another directory.",
     );
   }
@@ -65,6 +66,7 @@ function differences({ base: oldBase, ...old }: Plan, { base: newBase, ...now }:
 const valueText = (value: unknown): string =>
   value === undefined ? "not given" : JSON.stringify(value);
 
+const MOST_DIFFERENCES = 4;
 const MAX_SHOWN = 60;
 
 const shorten = (text: string): string =>

@@ -81,6 +81,14 @@ describe("the trials of a sweep", () => {
     );
   });
 
+  it("names the first of many differences", async () => {
+    await runSweptTrials(options);
+    const base = { epochs: 9, model: "m", a: 1, b: 2, c: 3, d: 4, e: 5 };
+    await expect(runSweptTrials({ ...options, base })).rejects.toThrow(
+      "c was not given, is 3; d was not given, is 4 and 1 more. Repeat its command",
+    );
+  });
+
   it("halves: many configurations for few epochs, the better ones for more", async () => {
     const learningRates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
     const configurations = learningRates.map((learningRate) => ({ learningRate }));
