@@ -5,7 +5,13 @@
 export { LowrankError, type ErrorCode } from "./errors.ts";
 export { libraryVersion } from "./version.ts";
 
-export { Trainer, type DataRows, type DataSource, type TrainerOptions } from "./train/trainer.ts";
+export {
+  Trainer,
+  type DataRows,
+  type DataSource,
+  type ResumeOptions,
+  type TrainerOptions,
+} from "./train/trainer.ts";
 export { Predictor, type DataNotes, type PredictorOptions } from "./train/predict.ts";
 export { trainOptionsSchema, type TrainOptions, type TrainOptionsInput } from "./train/options.ts";
 export type * from "./train/events.ts";

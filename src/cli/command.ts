@@ -45,6 +45,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./commands/train.ts")).train,
   },
   {
+    name: "resume",
+    summary: "go on with a training run that was interrupted",
+    load: async () => (await import("./commands/resume.ts")).resume,
+  },
+  {
     name: "evaluate",
     summary: "measure what was trained on labelled data",
     load: async () => (await import("./commands/evaluate.ts")).evaluate,

@@ -139,6 +139,9 @@ export interface OutputDirectory {
   readonly target: string;
   /** Renames the temporary directory into place. Errors: LowrankError "io"; the files then stay under `path`. */
   commit(): Promise<void>;
+  /** Puts what `write` leaves in another temporary directory into place already, while this one goes on: a later `commit()`
+   * replaces it. Errors: what `write` throws, or LowrankError "io". */
+  commitEarly(write: (path: string) => Promise<void>): Promise<void>;
   /** Removes the temporary directory; the target stays as it was. Does nothing after `commit()`. */
   discard(): Promise<void>;
 }
@@ -165,15 +168,30 @@ export async function createOutputDirectory(
     }
     const parent = dirname(target);
     await mkdir(parent, { recursive: true });
-    const path = await makeTemporary(join(parent, `.${basename(target)}.tmp-${process.pid}`));
+    const temporary = (): Promise<string> =>
+      makeTemporary(join(parent, `.${basename(target)}.tmp-${process.pid}`));
+    const path = await temporary();
     let open = true;
+    /** Whether what is in the target is of this run. */
+    let isOwn = false;
     return {
       path,
       target,
       async commit() {
         if (!open) return;
-        await commitDirectory(directory, path, target, overwrite);
+        await commitDirectory(directory, path, target, overwrite || isOwn);
         open = false;
+      },
+      async commitEarly(write) {
+        const early = await temporary();
+        try {
+          await write(early);
+        } catch (error) {
+          await rm(early, { recursive: true, force: true });
+          throw error;
+        }
+        await commitDirectory(directory, early, target, overwrite || isOwn);
+        isOwn = true;
       },
       async discard() {
         if (!open) return;

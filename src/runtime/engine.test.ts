@@ -90,6 +90,8 @@ describe("an engine", () => {
       [100, 200, 300, 400],
     ]);
     expect([...(await engine.get("part")).data]).toEqual([1000, 2000, 3000, 4000]);
+    await engine.view("part", { of: "vector", offset: 4, shape: [2] });
+    expect([...(await engine.get("part")).data]).toEqual([4000, 5000]);
     // A name is either a tensor or a view.
     await engine.put("part", float32([2, 2], [9, 9, 9, 9]));
     expect([...(await engine.get("part")).data]).toEqual([9, 9, 9, 9]);

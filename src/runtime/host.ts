@@ -49,7 +49,7 @@ export function createHost(): Handlers {
   const programs = new Map<number, Program>();
   const store = new Map<string, Resident>();
   const views = new Map<string, View>();
-  const viewTensors = new WeakMap<ort.Tensor, Map<string, ort.Tensor>>();
+  const viewTensors = new WeakMap<ort.Tensor, WeakMap<View, ort.Tensor>>();
   let nextProgram = 0;
 
   const resident = (name: string): Resident => {
@@ -67,10 +67,10 @@ export function createHost(): Handlers {
     const view = views.get(name);
     if (!view) return resident(name).tensor;
     const base = resident(view.of).tensor;
-    const known = viewTensors.get(base) ?? new Map<string, ort.Tensor>();
+    const known = viewTensors.get(base) ?? new WeakMap<View, ort.Tensor>();
     viewTensors.set(base, known);
-    const tensor = known.get(name) ?? viewTensor(base, view);
-    known.set(name, tensor);
+    const tensor = known.get(view) ?? viewTensor(base, view);
+    known.set(view, tensor);
     return tensor;
   };
 

@@ -28,6 +28,8 @@ export interface StartedEvent {
   readonly taskDetails: Readonly<Record<string, unknown>>;
   /** What computes: where "auto" was asked for, what it came down to. */
   readonly device: Device;
+  /** Optimizer steps that were made before an interruption; 0 for a new run. */
+  readonly stepsBefore: number;
   /** Optimizer steps of the whole run. */
   readonly totalSteps: number;
   readonly epochs: number;
@@ -94,7 +96,7 @@ export interface StoppingEvent {
   readonly message: string;
 }
 
-/** An adapter directory is complete. */
+/** An adapter directory is complete: at the end, and with `saveEvery` on the way. */
 export interface SavedEvent {
   readonly type: "saved";
   readonly directory: string;

@@ -13,11 +13,19 @@ export {
   type TrainOptionsInput,
 } from "./options.ts";
 export { Predictor, type DataNotes, type PredictorOptions } from "./predict.ts";
-export { Stepper, type MicroBatch, type StepperOptions, type StepResult } from "./stepper.ts";
+export {
+  Stepper,
+  type MicroBatch,
+  type StepperOptions,
+  type StepperState,
+  type StepResult,
+} from "./stepper.ts";
+export type { FillState } from "./trainable.ts";
 export {
   Trainer,
   type DataRows,
   type DataSource,
   type Hooks,
+  type ResumeOptions,
   type TrainerOptions,
 } from "./trainer.ts";

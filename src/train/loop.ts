@@ -1,15 +1,18 @@
 /** @file The training loop: epochs of batches, steps, evaluations, and which weights are kept. */
-import { planBatches, type Batch } from "../data/batches.ts";
+import type { Batch } from "../data/batches.ts";
 import { LowrankError } from "../errors.ts";
 import type { Model } from "../models/family.ts";
 import { learningRateAt } from "../optim/schedule.ts";
 import type { Engine } from "../runtime/engine.ts";
 import { isLowerBetter, type Example, type Metrics, type Task } from "../tasks/task.ts";
+import { isBetter } from "./better.ts";
+import { countSteps, epochBatches } from "./epochs.ts";
 import type { Evaluator } from "./evaluate.ts";
 import type { Listener, TrainResult } from "./events.ts";
 import type { TrainOptions } from "./options.ts";
 import { allFinite, restoreSnapshot, takeSnapshot, type Snapshot } from "./snapshot.ts";
 import { Stepper, type MicroBatch } from "./stepper.ts";
+import type { LoopState } from "./training-state.ts";
 
 export interface LoopContext {
   readonly engine: Engine;
@@ -25,6 +28,21 @@ export interface LoopContext {
   readonly validation: readonly Example[];
   readonly emit: Listener;
   readonly signal?: AbortSignal | undefined;
+  /** Go on from here; the stepper holds the weights. */
+  readonly from?: Pick<LoopPoint, "state" | "best"> | undefined;
+  /** Called with what is needed to go on, every `saveEvery` steps. */
+  readonly onCheckpoint?: ((point: LoopPoint) => Promise<void>) | undefined;
+  /** The same when training was aborted. */
+  readonly onAborted?: ((point: LoopPoint) => Promise<void>) | undefined;
+}
+
+/** Where a run is between two steps. */
+export interface LoopPoint {
+  readonly state: LoopState;
+  /** The weights of `state.best`; absent where they are the current ones. */
+  readonly best?: Snapshot | undefined;
+  /** What it came to, if it were aborted now. */
+  readonly result: Omit<TrainResult, "output">;
 }
 
 /** Weights that are worth keeping. */
@@ -53,26 +71,6 @@ type Progress = Pick<
   "reason" | "steps" | "epochs" | "seconds" | "tokens" | "trainLoss"
 >;
 
-/** The batches of an epoch, the same for the same seed. */
-export function epochBatches(
-  examples: readonly Example[],
-  { batchSize, seed }: TrainOptions,
-  limits: { readonly maxLength: number; readonly lengthMultiple: number },
-  epoch: number,
-): Batch[] {
-  const lengths = examples.map(({ inputIds }) => inputIds.length);
-  return planBatches(lengths, { batchSize, shuffle: true, seed, epoch, ...limits });
-}
-
-/** Optimizer steps of a run, and of one epoch: a started step of the last epoch counts, as in transformers' Trainer. */
-export function countSteps(
-  examples: number,
-  { batchSize, gradientAccumulation, epochs, steps }: TrainOptions,
-): { perEpoch: number; total: number } {
-  const perEpoch = Math.ceil(Math.ceil(examples / batchSize) / gradientAccumulation);
-  return { perEpoch, total: steps ?? Math.ceil(epochs * perEpoch) };
-}
-
 /**
  * Train. Afterwards the engine holds the best weights by the validation data, or the last ones without.
  * Throws DivergedError when loss or gradient are no longer numbers.
@@ -86,26 +84,42 @@ class Loop {
   readonly #context: LoopContext;
   readonly #perEpoch: number;
   readonly #total: number;
-  readonly #started = performance.now();
-  #evaluationMs = 0;
-  #step = 0;
-  #tokens = 0;
+  /** When the run would have begun, had it not been interrupted. */
+  readonly #started: number;
+  #evaluationMs: number;
+  #step: number;
+  /** The last step after which the validation data was evaluated. */
+  #evaluatedStep: number;
+  #tokens: number;
   /** Losses of the current epoch. */
-  #losses: number[] = [];
+  #losses: number[];
   #best: Kept | undefined;
-  #sinceBest = 0;
+  #sinceBest: number;
 
   constructor(context: LoopContext) {
     this.#context = context;
     const { perEpoch, total } = countSteps(context.train.length, context.options);
     this.#perEpoch = perEpoch;
     this.#total = total;
+    const state = context.from?.state;
+    this.#started = performance.now() - 1000 * (state?.seconds ?? 0);
+    this.#evaluationMs = 1000 * (state?.evaluationSeconds ?? 0);
+    this.#step = state?.step ?? 0;
+    this.#evaluatedStep = state?.evaluatedStep ?? 0;
+    this.#tokens = state?.tokens ?? 0;
+    this.#losses = [...(state?.losses ?? [])];
+    this.#sinceBest = state?.sinceBest ?? 0;
   }
 
   async run(): Promise<Omit<TrainResult, "output">> {
-    const { engine, stepper } = this.#context;
+    const { engine, stepper, from } = this.#context;
     let reason: TrainResult["reason"];
     try {
+      if (from?.state.best) {
+        const { step, metrics } = from.state.best;
+        const values = from.best ?? (await takeSnapshot(engine, stepper.buckets));
+        this.#best = { step, values, ...(metrics ? { metrics } : {}) };
+      }
       reason = await this.#epochs();
       if (!this.#best) this.#best = await this.#current();
     } catch (error) {
@@ -132,15 +146,22 @@ class Loop {
   async #epochs(): Promise<TrainResult["reason"]> {
     const { options, train, maxLength, engine } = this.#context;
     const limits = { maxLength, lengthMultiple: engine.lengthMultiple };
-    for (let epoch = 0; ; epoch++) {
+    const { gradientAccumulation } = options;
+    // An interrupted run may have left before the evaluation that was due.
+    let stop = this.#step === 0 ? undefined : await this.#evaluateIfDue();
+    while (!stop) {
+      const epoch = Math.floor(this.#step / this.#perEpoch);
+      const done = this.#step % this.#perEpoch;
+      if (done === 0) this.#losses = [];
       const batches = epochBatches(train, options, limits, epoch);
-      this.#losses = [];
-      for (let first = 0; first < batches.length; first += options.gradientAccumulation) {
-        await this.#makeStep(batches.slice(first, first + options.gradientAccumulation));
-        const stop = await this.#afterStep();
-        if (stop) return stop;
+      const { length } = batches;
+      for (let first = done * gradientAccumulation; !stop && first < length;) {
+        await this.#makeStep(batches.slice(first, first + gradientAccumulation));
+        first += gradientAccumulation;
+        stop = await this.#afterStep();
       }
     }
+    return stop;
   }
 
   async #makeStep(batches: readonly Batch[]): Promise<void> {
@@ -193,20 +214,62 @@ class Loop {
     };
   }
 
-  /** Evaluate where it is time to, and decide whether to stop. */
+  /** Evaluate and save where it is time to, and decide whether to stop. */
   async #afterStep(): Promise<TrainResult["reason"] | undefined> {
-    const { options, validation } = this.#context;
     const isLast = this.#step >= this.#total;
     if (!isLast && this.#isAborted()) return this.#stop("aborted");
-    const every = options.evalEvery === "epoch" ? this.#perEpoch : options.evalEvery;
-    if (isLast || this.#step % every === 0) {
+    const stop = await this.#evaluateIfDue();
+    if (stop) return stop;
+    const { onCheckpoint, options } = this.#context;
+    if (onCheckpoint && options.saveEvery && this.#isDue(options.saveEvery)) {
+      await onCheckpoint(this.#point());
+    }
+    return this.#isAborted() ? this.#stop("aborted") : undefined;
+  }
+
+  async #evaluateIfDue(): Promise<TrainResult["reason"] | undefined> {
+    const { options, validation } = this.#context;
+    const isLast = this.#step >= this.#total;
+    if ((isLast || this.#isDue(options.evalEvery)) && this.#evaluatedStep !== this.#step) {
       if (validation.length > 0) await this.#evaluate(isLast);
       else this.#best = await this.#current();
+      this.#evaluatedStep = this.#step;
     }
     if (isLast) return "completed";
     const { earlyStopping = Infinity } = options;
-    if (this.#sinceBest >= earlyStopping) return this.#stop("early-stopping");
-    return this.#isAborted() ? this.#stop("aborted") : undefined;
+    return this.#sinceBest >= earlyStopping ? this.#stop("early-stopping") : undefined;
+  }
+
+  #isDue(every: "epoch" | number): boolean {
+    return this.#step % (every === "epoch" ? this.#perEpoch : every) === 0;
+  }
+
+  /** What is needed to go on from here. */
+  #point(): LoopPoint {
+    const best = this.#best;
+    const metrics = best?.metrics;
+    const state: LoopState = {
+      step: this.#step,
+      microBatches: this.#context.stepper.microBatchCount,
+      evaluatedStep: this.#evaluatedStep,
+      tokens: this.#tokens,
+      losses: this.#losses,
+      ...(best
+        ? { best: { step: best.step, ...(metrics ? { metrics: { ...metrics } } : {}) } }
+        : {}),
+      sinceBest: this.#sinceBest,
+      seconds: (performance.now() - this.#started) / 1000,
+      evaluationSeconds: this.#evaluationMs / 1000,
+    };
+    return {
+      state,
+      best: best && best.step !== this.#step ? best.values : undefined,
+      result: {
+        ...this.#progress("aborted"),
+        keptStep: best?.step ?? this.#step,
+        ...(metrics ? { metrics } : {}),
+      },
+    };
   }
 
   /** A function, since the signal changes between two looks at it. */
@@ -216,6 +279,7 @@ class Loop {
 
   async #stop(reason: "aborted" | "early-stopping"): Promise<TrainResult["reason"]> {
     if (this.#context.validation.length === 0) this.#best = await this.#current();
+    if (reason === "aborted") await this.#context.onAborted?.(this.#point());
     const message =
       reason === "aborted"
         ? `stopped by request after step ${this.#step} of ${this.#total}`
@@ -271,27 +335,6 @@ class Loop {
       this.#progress("diverged"),
     );
   }
-}
-
-/** Whether metrics are better by a scalar, a higher or a lower one; equal ones by the loss. Throws
- * LowrankError("usage"). */
-export function isBetter(
-  metrics: Metrics,
-  best: Metrics | undefined,
-  name: string,
-  isLower = name === "loss",
-): boolean {
-  const value = metrics.scalars[name];
-  if (value === undefined) {
-    throw new LowrankError(
-      "usage",
-      `bestMetric: there is no metric ${JSON.stringify(name)}. Metrics: ${Object.keys(metrics.scalars).join(", ")}.`,
-    );
-  }
-  if (!best) return true;
-  const difference = value - best.scalars[name]!;
-  if (difference !== 0) return isLower ? difference < 0 : difference > 0;
-  return metrics.scalars["loss"]! < best.scalars["loss"]!;
 }
 
 function mean(values: readonly number[]): number {

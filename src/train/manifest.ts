@@ -9,7 +9,7 @@ import { ADAPTER_CONFIG_FILE } from "../lora/peft-format.ts";
 
 export const MANIFEST_FILE = "lowrank.json";
 
-const metricsSchema = z.object({
+export const metricsSchema = z.object({
   scalars: z.record(z.string(), z.number()),
   details: z.record(z.string(), z.unknown()),
 });

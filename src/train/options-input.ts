@@ -109,6 +109,8 @@ export interface TrainOptionsInput {
   maxGradNorm?: Given["maxGradNorm"];
   /** When to evaluate: "epoch", or after so many steps. Default: "epoch". */
   evalEvery?: Given["evalEvery"];
+  /** When to save on the way, to go on after a crash: "epoch", or after so many steps; default: only when stopped. */
+  saveEvery?: Given["saveEvery"];
   /** Metric that the best adapter is chosen by; default: the task's own. */
   bestMetric?: Given["bestMetric"];
   /** Stop after so many evaluations without improvement; default: never. */

@@ -158,6 +158,12 @@ export const trainOptionsSchema = z.strictObject({
     .union([z.literal("epoch"), count], { error: 'expected "epoch" or a number of steps' })
     .default("epoch")
     .describe('When to evaluate: "epoch", or after so many steps'),
+  saveEvery: z
+    .union([z.literal("epoch"), count])
+    .optional()
+    .describe(
+      'When to save on the way, to go on after a crash: "epoch", or after so many steps; default: only when stopped',
+    ),
   bestMetric: z
     .string()
     .optional()
@@ -258,6 +264,9 @@ function withoutCompany(options: Parsed, isGiven: IsGiven): string[] {
     ...(options.loraPlusLrRatio !== undefined || !isGiven("loraPlusLrEmbedding")
       ? []
       : ["loraPlusLrEmbedding: needs loraPlusLrRatio"]),
+    ...(options.saveEvery === undefined || options.output !== undefined
+      ? []
+      : ["saveEvery: needs an output directory"]),
   ];
 }
 

@@ -1,5 +1,6 @@
 /** @file Everything before the first step: options, data, task, model with adapter, engine. All checks are
  * made here, so that a run that starts can finish. */
+import { resolve } from "node:path";
 import { LowrankError } from "../errors.ts";
 import type { OutputDirectory } from "../io/files.ts";
 import { readModelConfig } from "../io/model-config.ts";
@@ -16,6 +17,7 @@ import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./optio
 import { estimateMemory, requireMemory, type MemoryEstimate } from "./memory.ts";
 import { checkFreeSpace } from "./output.ts";
 import { Stepper, type StepperOptions } from "./stepper.ts";
+import type { Sources, TrainingState } from "./training-state.ts";
 
 /** The options of a run; data may be rows in memory. */
 export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> & {
@@ -35,6 +37,8 @@ export interface Prepared {
   readonly warnings: readonly string[];
   /** What training will take. */
   readonly memory: MemoryEstimate;
+  /** Where the data is. */
+  readonly sources: Sources;
 }
 
 const METHODS = { lora: loraMethod, full: fullMethod };
@@ -78,8 +82,12 @@ export async function prepare(
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
     warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
+    sources: { data: absolute(data), validationData: absolute(validationData) },
   };
 }
+
+const absolute = (source: DataSource | undefined): string | null =>
+  typeof source === "string" ? resolve(source) : null;
 
 /** Throws LowrankError("training") when there is not enough. */
 function memoryOf(
@@ -109,10 +117,11 @@ function checkBestMetric(task: Task, { bestMetric }: TrainOptions): void {
 /** What the caller wants to see of a run beside its events. */
 export type Hooks = Pick<StepperOptions, "onGraph">;
 
-/** Start an engine with the model's weights and the optimizer's state. */
+/** Start an engine with the model's weights and the optimizer's state, those of the beginning or those that an interrupted
+ * run left. */
 export async function startEngine(
   { options, base, method }: Prepared,
-  hooks: Hooks = {},
+  { onGraph, from }: Hooks & { readonly from?: TrainingState | undefined } = {},
 ): Promise<{ engine: Engine; stepper: Stepper }> {
   const { device, threads, weightDecay, maxGradNorm, seed } = options;
   const { rules } = method;
@@ -124,7 +133,12 @@ export async function startEngine(
       ...(maxGradNorm === 0 ? {} : { maxGradNorm }),
       seed,
       ...(rules ? { rules } : {}),
-      ...hooks,
+      ...(onGraph ? { onGraph } : {}),
+      from: from && {
+        stepCount: from.loop.step,
+        microBatchCount: from.loop.microBatches,
+        fill: from.fill,
+      },
     });
     return { engine, stepper };
   } catch (error) {

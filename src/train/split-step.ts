@@ -29,13 +29,11 @@ import {
   type StepPrograms,
   type StepResult,
 } from "./step-programs.ts";
-import type { Bucket } from "./trainable.ts";
+import { STATE, type Bucket } from "./trainable.ts";
 
 /** Elements of a piece (LOG.md has the numbers). */
 const PIECE_ELEMENTS = 2 ** 18;
 
-/** The part of the state that a piece of each is made of. */
-const STATE = ["parameter", "firstMoment", "secondMoment"] as const;
 const GRADIENT_SCALE = "gradient_scale";
 
 /** Where the gradient of a parameter is in the engine's store. */

@@ -20,7 +20,13 @@ import {
   type StepPrograms,
   type StepResult,
 } from "./step-programs.ts";
-import { loadBuckets, makeBuckets, type Bucket } from "./trainable.ts";
+import {
+  initialState,
+  loadBuckets,
+  makeBuckets,
+  type Bucket,
+  type FillState,
+} from "./trainable.ts";
 
 export type { MicroBatch, StepResult } from "./step-programs.ts";
 
@@ -39,22 +45,41 @@ export type StepperOptions = StepContext["options"] & {
   readonly split?: boolean;
   /** Numbers that are then updated at a time. */
   readonly pieceElements?: number;
+  /** Go on from here instead of from the model's values. */
+  readonly from?: StepperState | undefined;
 };
+
+/** Where an interrupted run was. */
+export interface StepperState {
+  readonly stepCount: number;
+  readonly microBatchCount: number;
+  readonly fill: FillState;
+}
 
 /** Training steps of a model: gradients over micro-batches, clipping and AdamW, as compiled programs in an engine.
  * Trains what requires gradients. */
 export class Stepper {
   /** Optimizer steps made so far. */
-  stepCount = 0;
+  stepCount: number;
+  /** Batches computed so far. */
+  microBatchCount: number;
   readonly #programs: StepPrograms;
   readonly #context: StepContext;
   readonly #options: StepperOptions;
-  #microBatchCount = 0;
+  readonly #initial: FillState;
 
-  private constructor(programs: StepPrograms, context: StepContext, options: StepperOptions) {
+  private constructor(
+    programs: StepPrograms,
+    context: StepContext,
+    options: StepperOptions,
+    initial: FillState,
+  ) {
     this.#programs = programs;
     this.#context = context;
     this.#options = options;
+    this.#initial = initial;
+    this.stepCount = options.from?.stepCount ?? 0;
+    this.microBatchCount = options.from?.microBatchCount ?? 0;
   }
 
   /** Load a model's parameters into an engine and prepare to train those that require gradients. */
@@ -72,12 +97,13 @@ export class Stepper {
       seed,
       filter: (_, parameter) => !parameter.requiresGrad,
     });
-    await loadBuckets(engine, buckets, seed);
+    const initial = options.from?.fill ?? initialState(model, seed);
+    await loadBuckets(engine, buckets, initial);
     const context = { engine, model, buckets, options };
     const programs = split
       ? await SplitStep.create(context, options.pieceElements)
       : new FusedStep(context);
-    return new Stepper(programs, context, options);
+    return new Stepper(programs, context, options, initial);
   }
 
   /** The trainable parameters, as the engine holds them. */
@@ -123,7 +149,7 @@ export class Stepper {
 
   /** Back to the values of the beginning. */
   async reset(): Promise<void> {
-    await loadBuckets(this.#context.engine, this.buckets, this.#options.seed);
+    await loadBuckets(this.#context.engine, this.buckets, this.#initial);
   }
 
   /** Free the compiled steps. */
@@ -132,7 +158,7 @@ export class Stepper {
   }
 
   #randomKey(): HostTensor {
-    const key = Int32Array.of(this.#options.seed, this.#microBatchCount++);
+    const key = Int32Array.of(this.#options.seed, this.microBatchCount++);
     return { dtype: "int32", shape: [2], data: key };
   }
 }

@@ -72,24 +72,40 @@ function bucketNames(number: number): BucketNames {
   };
 }
 
-/** Put the parameters' values and zeroed optimizer state into an engine's store; each parameter stays
+/** The optimizer's state of a parameter, with the parameter itself. */
+export const STATE = ["parameter", "firstMoment", "secondMoment"] as const;
+
+/** Fills the part of a bucket's vector that is a parameter's. */
+export type FillState = (
+  key: (typeof STATE)[number],
+  name: string,
+  into: Float32Array,
+) => Promise<void>;
+
+/** The state that training begins with: the parameters' own values, moments of zero. */
+export function initialState(model: Module, seed: number): FillState {
+  const parameters = model.namedParameters();
+  return async (key, name, into) => {
+    if (key !== "parameter") return;
+    const values = await parameterValues(name, parameters.get(name)!, seed, into);
+    if (values !== into) into.set(values);
+  };
+}
+
+/** Put the parameters' values and the optimizer's state into an engine's store; each parameter stays
  * readable there under its own name. */
 export async function loadBuckets(
   engine: Engine,
   buckets: readonly Bucket[],
-  seed: number,
+  fill: FillState,
 ): Promise<void> {
   for (const { names, members, length } of buckets) {
-    const data = new Float32Array(length);
-    for (const { name, parameter, offset } of members) {
-      const own = data.subarray(offset, offset + sizeOf(parameter.shape));
-      const values = await parameterValues(name, parameter, seed, own);
-      if (values !== own) own.set(values);
-    }
-    const shape = [length];
-    await engine.put(names.parameter, { dtype: "float32", shape, data });
-    for (const state of [names.firstMoment, names.secondMoment]) {
-      await engine.put(state, { dtype: "float32", shape, data: new Float32Array(length) });
+    for (const key of STATE) {
+      const data = new Float32Array(length);
+      for (const { name, parameter, offset } of members) {
+        await fill(key, name, data.subarray(offset, offset + sizeOf(parameter.shape)));
+      }
+      await engine.put(names[key], { dtype: "float32", shape: [length], data });
     }
     for (const { name, parameter, offset } of members) {
       await engine.view(name, { of: names.parameter, offset, shape: parameter.shape });

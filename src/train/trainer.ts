@@ -1,6 +1,6 @@
 /** @file Trainer: fine-tunes a model on a task's data and writes what was trained. */
 import { paddingShare } from "../data/batches.ts";
-import { LowrankError, requireOptions } from "../errors.ts";
+import { LowrankError, requireOptions, requirePath } from "../errors.ts";
 import { buildOutputDirectory, createOutputDirectory, type OutputDirectory } from "../io/files.ts";
 import { countParameters } from "../nn/module.ts";
 import type { Engine } from "../runtime/engine.ts";
@@ -8,17 +8,22 @@ import { asInputs } from "../tasks/inputs.ts";
 import type { ClassificationPrediction } from "../tasks/sequence-classification.ts";
 import type { Input, Metrics, Task } from "../tasks/task.ts";
 import { join } from "node:path";
+import { contentsOf, copyLog, writeCheckpoint, writePoint, type Run } from "./checkpoint.ts";
 import { toTable, type DataSource } from "./data.ts";
+import { countSteps, epochBatches } from "./epochs.ts";
 import { EVALUATION_BATCH, Evaluator } from "./evaluate.ts";
 import type { Listener, StartedEvent, TrainingEvent, TrainResult } from "./events.ts";
 import { jsonLines, METRICS_FILE } from "./listeners/jsonl.ts";
-import { countSteps, DivergedError, epochBatches, runLoop } from "./loop.ts";
+import { DivergedError, runLoop } from "./loop.ts";
 import { writeOutputDirectory, type OutputContents } from "./output.ts";
 import { prepare, startEngine, type Hooks, type Prepared, type TrainerOptions } from "./prepare.ts";
+import { checkSame, resumedOptions, type ResumeOptions } from "./resume.ts";
 import type { Stepper } from "./stepper.ts";
+import { readTrainingState, type TrainingState } from "./training-state.ts";
 
 export type { DataRows, DataSource } from "./data.ts";
 export type { Hooks, TrainerOptions } from "./prepare.ts";
+export type { ResumeOptions } from "./resume.ts";
 
 /**
  * Trains an adapter:
@@ -36,6 +41,8 @@ export class Trainer {
   readonly #evaluator: Evaluator;
   /** Under construction until training ends. */
   #output: OutputDirectory | undefined;
+  /** What an interrupted run left, to go on from. */
+  readonly #from: TrainingState | undefined;
   readonly #listeners = new Set<Listener>();
   #result: Omit<TrainResult, "output"> | undefined;
   #started = false;
@@ -44,7 +51,9 @@ export class Trainer {
     prepared: Prepared,
     engine: { readonly engine: Engine; readonly stepper: Stepper },
     output: OutputDirectory | undefined,
+    from: TrainingState | undefined,
   ) {
+    this.#from = from;
     this.task = prepared.task;
     this.#prepared = prepared;
     this.#engine = engine.engine;
@@ -66,6 +75,30 @@ export class Trainer {
    * compiled. */
   static async create(options: TrainerOptions, hooks: Hooks = {}): Promise<Trainer> {
     requireOptions("Trainer.create", options);
+    return Trainer.#open(options, hooks);
+  }
+
+  /**
+   * Go on with a run that was aborted, or that broke off with `saveEvery`, from its output directory: the same steps follow
+   * as if it had not been interrupted, to the last bit on the same machine, and the directory is replaced at the end. Rows
+   * in memory have to be given again. Throws LowrankError where there is nothing to go on from, or other data.
+   */
+  static async resume(
+    directory: string,
+    changes: ResumeOptions = {},
+    hooks: Hooks = {},
+  ): Promise<Trainer> {
+    requirePath("directory", directory);
+    requireOptions("Trainer.resume", changes);
+    const from = await readTrainingState(directory);
+    return Trainer.#open(await resumedOptions(directory, from, changes), hooks, from);
+  }
+
+  static async #open(
+    options: TrainerOptions,
+    hooks: Hooks,
+    from?: TrainingState,
+  ): Promise<Trainer> {
     const { output: directory, overwrite = false } = options;
     const output =
       directory === undefined
@@ -73,7 +106,11 @@ export class Trainer {
         : await createOutputDirectory(directory, { overwrite, inputs: inputsOf(options) });
     try {
       const prepared = await prepare(options, output);
-      return new Trainer(prepared, await startEngine(prepared, hooks), output);
+      if (from) {
+        checkSame(directory!, from, prepared);
+        await copyLog(directory!, output!.path);
+      }
+      return new Trainer(prepared, await startEngine(prepared, { ...hooks, from }), output, from);
     } catch (error) {
       await output?.discard();
       throw error;
@@ -153,8 +190,9 @@ export class Trainer {
     await this.#engine.close();
   }
 
-  #loop(signal: AbortSignal | undefined): Promise<Omit<TrainResult, "output">> {
+  async #loop(signal: AbortSignal | undefined): Promise<Omit<TrainResult, "output">> {
     const { base, task, options, train, validation } = this.#prepared;
+    const [from, output] = [this.#from, this.#output];
     return runLoop({
       engine: this.#engine,
       model: base.model,
@@ -168,7 +206,28 @@ export class Trainer {
       validation,
       emit: (event) => this.#emit(event),
       signal,
+      from: from && { state: from.loop, best: await from.readBest(this.#stepper.buckets) },
+      ...(output && {
+        onAborted: (point) =>
+          this.#orWarn("so it cannot go on later", () => writePoint(output.path, point, this.#run)),
+        onCheckpoint: (point) =>
+          this.#orWarn("which goes on", async () => {
+            await writeCheckpoint(output, point, this.#run);
+            this.#emit({ type: "saved", directory: output.target, step: point.result.keptStep });
+          }),
+      }),
     });
+  }
+
+  /** A run is worth more than what it saves on the way. */
+  async #orWarn(outcome: string, save: () => Promise<void>): Promise<void> {
+    try {
+      await save();
+    } catch (error) {
+      if (!(error instanceof LowrankError)) throw error;
+      const message = `the state of the run could not be saved, ${outcome}: ${error.message}`;
+      this.#emit({ type: "warning", message });
+    }
   }
 
   /** Write the output directory and put it into place; returns where it is. */
@@ -208,17 +267,11 @@ export class Trainer {
   }
 
   #contents(): OutputContents {
-    const { base, method, task, options, train, validation } = this.#prepared;
-    return {
-      base,
-      method,
-      task,
-      options,
-      trainExamples: train.length,
-      validationExamples: validation.length,
-      ...(this.#result ? { result: this.#result } : {}),
-      values: (path) => this.#stepper.values(path),
-    };
+    return contentsOf(this.#run, this.#result);
+  }
+
+  get #run(): Run {
+    return { prepared: this.#prepared, engine: this.#engine, stepper: this.#stepper };
   }
 
   #startedEvent(): StartedEvent {
@@ -240,6 +293,7 @@ export class Trainer {
       validationExamples: validation.length,
       taskDetails: task.details,
       device: this.#engine.device,
+      stepsBefore: this.#from?.loop.step ?? 0,
       totalSteps: total,
       epochs: total / perEpoch,
       maxLength,

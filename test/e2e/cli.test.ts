@@ -251,8 +251,11 @@ describe("a run", () => {
 });
 
 /** A run that is at work. */
-async function running(output: string): Promise<[ChildProcessWithoutNullStreams, Promise<Result>]> {
-  const child = start(`${TRAIN} --epochs 100000 -o ${output}`.split(" "));
+const running = (output: string) => evaluated(`${TRAIN} --epochs 100000 -o ${output}`);
+
+/** A program that has evaluated once. */
+async function evaluated(args: string): Promise<[ChildProcessWithoutNullStreams, Promise<Result>]> {
+  const child = start(args.split(" "));
   const finished = finish(child);
   await new Promise<void>((resolve) => {
     child.stderr.on("data", (data) => {
@@ -273,6 +276,14 @@ describe("Ctrl-C", () => {
     expect(stdout).toContain("lowrank predict --adapter stopped");
     const more = ["--text", "good"];
     expect((await lowrank("predict --adapter stopped", { more })).stdout).toMatch(/^(good|bad)\t/);
+
+    expect(stdout).toContain("lowrank resume --from stopped");
+    const steps = Number(/trained +(\d+) of/.exec(stdout)![1]);
+    const [again, ended] = await evaluated("resume --from stopped");
+    again.kill("SIGINT");
+    const result = await ended;
+    expect(result.stderr).toContain(`going on after step ${steps}, `);
+    expect(Number(/trained +(\d+) of/.exec(result.stdout)![1])).toBeGreaterThan(steps);
   });
 
   it("ends at once when pressed again", async () => {

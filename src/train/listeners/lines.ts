@@ -80,6 +80,7 @@ const count = (value: number): string => value.toLocaleString("en-US");
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function startedLines(event: StartedEvent): string[] {
+  const continued = event.stepsBefore === 0 ? "" : `going on after step ${event.stepsBefore}, `;
   const cut = event.truncated === 0 ? "no text" : plural(event.truncated, "text");
   return [
     `model: ${event.model} (${event.modelType}), ${count(event.parameters)} parameters, ` +
@@ -88,7 +89,7 @@ function startedLines(event: StartedEvent): string[] {
     `data: ${event.trainExamples} training and ${event.validationExamples} validation examples, ` +
       `${cut} cut at ${event.maxLength} tokens, ${percent(event.paddingShare)} padding`,
     `task: ${event.task}${describe(event.taskDetails)}`,
-    `training: ${plural(event.totalSteps, "step")}, ${plural(Number(event.epochs.toFixed(2)), "epoch")}, on ${event.device}, ` +
+    `training: ${plural(event.totalSteps, "step")}, ${plural(Number(event.epochs.toFixed(2)), "epoch")}, ${continued}on ${event.device}, ` +
       `about ${(event.memoryBytes / 1e9).toFixed(1)} GB of memory`,
   ];
 }
