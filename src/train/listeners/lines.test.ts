@@ -64,6 +64,7 @@ it("counts what there is one of", () => {
     task: "sequence-classification",
     taskDetails: {},
     device: "cpu",
+    stepsBefore: 0,
     totalSteps: 1,
     epochs: 1,
     truncated: 1,
