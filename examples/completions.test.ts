@@ -1,6 +1,6 @@
 /** @file The examples of completions and of generating as a user runs them, made small. */
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -46,6 +46,10 @@ test("completions", async () => {
     .map((line) => line.split(" "));
   expect([nice!.at(-1), sad!.at(-1)]).toEqual(["nice", "sad"]);
   expect(10 * Number(nice![0])).toBeLessThan(Number(sad![0]));
+
+  // A language model's base needs no keys of the task.
+  const card = readFileSync(join(directory, "out", "README.md"), "utf8");
+  expect(card).toContain("puts them on the base model.\n");
 
   const generated = await execute(
     process.execPath,

@@ -161,6 +161,9 @@ describe("output directory", () => {
     expect(log.map((line) => JSON.parse(line).type)).toContain("evaluated");
     const card = readFileSync(join(output, "README.md"), "utf8");
     expect(card).toContain("library_name: peft");
+    expect(card).toMatch(
+      /puts them on the base model; load that with [^.]*`id2label`[^.]* in lowrank\.json\./,
+    );
     // Options that the run has, not those of other tasks and methods.
     expect(card).toContain("| classWeights | none |");
     expect(card).not.toMatch(/maxAnswerTokens|saveDtype/);

@@ -22,6 +22,13 @@ import { MANIFEST_FILE } from "../manifest.ts";
 import type { TrainOptions } from "../options.ts";
 import type { Method } from "./method.ts";
 
+/** The keys of a task that the base needs in Python, for the card. */
+function loadedWith({ modelConfig }: Task): string {
+  const keys = Object.keys(modelConfig).map((key) => `\`${key}\``);
+  if (keys.length === 0) return "";
+  return `; load that with ${keys.join(", ")} of \`modelConfig\` in ${MANIFEST_FILE}`;
+}
+
 /** Put adapters into a model. Throws LowrankError("config"). */
 export function loraMethod(options: TrainOptions, base: PretrainedModel, task: Task): Method {
   const lora = adapterConfig(options, base, task);
@@ -33,7 +40,7 @@ export function loraMethod(options: TrainOptions, base: PretrainedModel, task: T
     title: "A LoRA adapter",
     usage:
       "The weights are in PEFT's format. In Python, `PeftModel.from_pretrained(model, directory)` puts them on " +
-      `the base model; load that with the keys of \`modelConfig\` in ${MANIFEST_FILE} (\`num_labels\`, \`id2label\`, …).`,
+      `the base model${loadedWith(task)}.`,
     tags: ["lora"],
     storedBytes: adapterBytes(base.model, lora),
     ...(ratio === undefined ? {} : { rules: loraPlusRules(base.model, { ratio, embeddingRatio }) }),
