@@ -21,6 +21,8 @@ export interface TrainOptionsInput {
   task?: Given["task"];
   /** lora: train adapters; full: train the model's own weights. Default: "lora". */
   method?: Given["method"];
+  /** Directory of an adapter to train on, instead of a new one; its rank, targets and the like stay. */
+  adapter?: Given["adapter"];
   /** With full, modules whose weights are trained, beside the head: names or path endings, or one regular expression for whole paths; default: all. */
   trainModules?: Given["trainModules"];
   /** With full, train the last layers, so many, what follows them, and the head. */

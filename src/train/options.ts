@@ -62,6 +62,13 @@ const methodOptions = {
     .enum(["lora", "full"])
     .default("lora")
     .describe("lora: train adapters; full: train the model's own weights"),
+  adapter: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Directory of an adapter to train on, instead of a new one; its rank, targets and the like stay",
+    ),
   trainModules: lora.targetModules.describe(
     "With full, modules whose weights are trained, beside the head: names or path endings, or one regular expression for whole paths; default: all",
   ),
@@ -212,7 +219,7 @@ export function trainOptions(input: unknown, where = "options"): TrainOptions {
 
 /** Options of one method alone. */
 const OWN_OPTIONS = {
-  lora: [...Object.keys(loraOptions), "loraPlusLrRatio", "loraPlusLrEmbedding"],
+  lora: [...Object.keys(loraOptions), "adapter", "loraPlusLrRatio", "loraPlusLrEmbedding"],
   full: ["trainModules", "trainLastLayers", "saveDtype"],
 } as const;
 
@@ -240,6 +247,7 @@ function contradictions(options: Parsed): string[] {
   return [
     ...ofOtherMethod(options, isGiven),
     ...ofOtherTasks(options.task, TASK_OPTIONS.filter(isGiven)),
+    ...ofAdapter(options, isGiven),
     ...withoutCompany(options, isGiven),
     ...notWritten(options),
   ];
@@ -252,6 +260,13 @@ function ofOtherMethod({ method }: Parsed, isGiven: IsGiven): string[] {
   return OWN_OPTIONS[other]
     .filter(isGiven)
     .map((name) => `${name}: goes with method ${other}, not with ${method}; leave it out`);
+}
+
+function ofAdapter({ adapter }: Parsed, isGiven: IsGiven): string[] {
+  if (adapter === undefined) return [];
+  return Object.keys(loraOptions)
+    .filter(isGiven)
+    .map((name) => `${name}: comes from the adapter that is trained on; leave it out`);
 }
 
 /** Options that do nothing without another one. */

@@ -10,6 +10,7 @@ import { findTask } from "../tasks/registry.ts";
 import type { Example, Examples, Task } from "../tasks/task.ts";
 import { loadBase, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
+import { readManifest } from "./manifest.ts";
 import { fullMethod } from "./methods/full.ts";
 import { loraMethod } from "./methods/lora.ts";
 import type { Method } from "./methods/method.ts";
@@ -56,7 +57,7 @@ export async function prepare(
   });
   const kind = findTask(asked.task);
   const tables = await trainingData(kind, { ...asked, data, validationData });
-  const task = kind.create(tables.train, asked, await readModelConfig(asked.model));
+  const task = kind.create(tables.train, asked, await configOf(asked));
   checkBestMetric(task, asked);
 
   const { model: directory, maxLength, newHead, dropout } = asked;
@@ -69,7 +70,7 @@ export async function prepare(
   const batchSize = Math.max(1, Math.min(asked.batchSize, train.examples.length));
   const options = { ...asked, batchSize };
 
-  const method = METHODS[options.method](options, base, task);
+  const method = await METHODS[options.method](options, base, task);
   if (output) await checkFreeSpace(output.path, output.target, method.storedBytes);
   const memory = memoryOf(options, task, base, [train, validation]);
   return {
@@ -84,6 +85,13 @@ export async function prepare(
     warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
     sources: { data: absolute(data), validationData: absolute(validationData) },
   };
+}
+
+/** The base model's configuration, with the labels of an adapter that is trained on. */
+async function configOf({ model, adapter }: TrainOptions): Promise<Record<string, unknown>> {
+  const config = await readModelConfig(model);
+  const manifest = adapter === undefined ? undefined : await readManifest(adapter);
+  return { ...config, ...manifest?.modelConfig };
 }
 
 const absolute = (source: DataSource | undefined): string | null =>

@@ -313,8 +313,9 @@ export class Trainer {
 /** The files and directories that a run reads. */
 function inputsOf({
   model,
+  adapter,
   data,
   validationData,
-}: Pick<TrainerOptions, "model" | "data" | "validationData">): string[] {
-  return [model, data, validationData].filter((input) => typeof input === "string");
+}: Pick<TrainerOptions, "model" | "adapter" | "data" | "validationData">): string[] {
+  return [model, adapter, data, validationData].filter((input) => typeof input === "string");
 }

@@ -1,11 +1,17 @@
 /** @file Training a LoRA adapter: the base stays as it is, and the adapter is stored in PEFT's format. */
 import { resolve } from "node:path";
+import { LowrankError } from "../../errors.ts";
 import { sizeOf } from "../../graph/shape.ts";
 import { requireFiniteResult } from "../../io/finite.ts";
 import { applyLora, checkRanks } from "../../lora/apply.ts";
 import { loraConfig, loraConfigSchema, type LoraConfig } from "../../lora/config.ts";
 import { loraPlusRules } from "../../lora/lora-plus.ts";
-import { adapterParameters, saveAdapter } from "../../lora/peft-format.ts";
+import {
+  adapterParameters,
+  loadAdapterWeights,
+  readAdapterConfig,
+  saveAdapter,
+} from "../../lora/peft-format.ts";
 import {
   checkNames,
   findTargets,
@@ -29,10 +35,19 @@ function loadedWith({ modelConfig }: Task): string {
   return `; load that with ${keys.join(", ")} of \`modelConfig\` in ${MANIFEST_FILE}`;
 }
 
-/** Put adapters into a model. Throws LowrankError("config"). */
-export function loraMethod(options: TrainOptions, base: PretrainedModel, task: Task): Method {
-  const lora = adapterConfig(options, base, task);
+/** Put adapters into a model: new ones, or those of `options.adapter` with their weights. Throws LowrankError. */
+export async function loraMethod(
+  options: TrainOptions,
+  base: PretrainedModel,
+  task: Task,
+): Promise<Method> {
+  const { adapter } = options;
+  const lora =
+    adapter === undefined
+      ? adapterConfig(options, base, task)
+      : await storedConfig(adapter, base, task);
   applyLora(base.model, lora, base.family);
+  if (adapter !== undefined) await loadAdapterWeights(adapter, base.model, lora);
   const { loraPlusLrRatio: ratio, loraPlusLrEmbedding, learningRate } = options;
   const embeddingRatio = loraPlusLrEmbedding / learningRate;
   return {
@@ -51,6 +66,22 @@ export function loraMethod(options: TrainOptions, base: PretrainedModel, task: T
         values: async (path) => requireFiniteResult(path, await values(path)),
       }),
   };
+}
+
+/** The configuration of an adapter that is trained on. Throws LowrankError("config") for one of another task. */
+async function storedConfig(
+  directory: string,
+  base: PretrainedModel,
+  task: Task,
+): Promise<LoraConfig> {
+  const { lora } = await readAdapterConfig(directory);
+  if (lora.taskType !== null && lora.taskType !== task.type) {
+    throw new LowrankError(
+      "config",
+      `adapter: ${directory}: expected an adapter for ${task.type}, got one for ${lora.taskType}. Choose its task, or leave it out.`,
+    );
+  }
+  return { ...lora, taskType: task.type, modulesToSave: withNewParts(lora, base) };
 }
 
 /** Size of the adapter's weights in a file. */
