@@ -239,7 +239,7 @@ describe("what cannot be gone on with", () => {
     await train(await Trainer.resume(directory));
     expect((await resumed()).message).toBe(
       `${directory}: expected a run that was interrupted (with training_state.json), got none. ` +
-        "A finished run is not continued; train a new one.",
+        "A finished run has nothing left to do; a new one can train on what it made (`adapter`).",
     );
   });
 

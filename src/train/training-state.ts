@@ -153,7 +153,7 @@ export async function readTrainingState(directory: string): Promise<TrainingStat
     throw new LowrankError(
       "usage",
       `${directory}: expected a run that was interrupted (with ${STATE_FILE}), got none. ` +
-        "A finished run is not continued; train a new one.",
+        "A finished run has nothing left to do; a new one can train on what it made (`adapter`).",
     );
   }
   const parsed = stateSchema.safeParse(await readJson(file, "state of a run"));
