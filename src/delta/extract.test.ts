@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { failure } from "../../test/failure.ts";
 import { WORDS, writeTinyModel } from "../../test/tiny-model.ts";
 import {
   trainedTensors,
@@ -52,15 +53,6 @@ function distance(a: Float32Array, b: Float32Array): number {
 
 /** Factors and merged weights are float32. */
 const ROUNDING = 1e-6;
-
-async function failure(promise: Promise<unknown>): Promise<LowrankError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(LowrankError);
-  return error as LowrankError;
-}
 
 describe("an extracted adapter", () => {
   it("of full rank gives the trained weights, and all else whole: Linear, Embedding", async () => {

@@ -183,7 +183,9 @@ export async function createOutputDirectory(
         open = false;
       },
       async commitEarly(write) {
-        const early = await temporary();
+        const early = await temporary().catch((error: unknown) => {
+          throw ioError(directory, "create a directory beside it", error);
+        });
         try {
           await write(early);
         } catch (error) {

@@ -1,19 +1,18 @@
 /** @file Writing what a run has come to: its output directory at the end, on the way, and what it needs to go on. */
 import { existsSync } from "node:fs";
-import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
-import { sizeOf } from "../graph/shape.ts";
 import type { OutputDirectory } from "../io/files.ts";
 import type { Engine } from "../runtime/engine.ts";
 import type { TrainResult } from "./events.ts";
 import { METRICS_FILE } from "./listeners/jsonl.ts";
 import type { LoopPoint } from "./loop.ts";
 import type { ReadValues } from "./methods/method.ts";
-import { writeOutputDirectory, type OutputContents } from "./output.ts";
+import { copyInto, writeOutputDirectory, type OutputContents } from "./output.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { Stepper } from "./stepper.ts";
-import { examplesHash, writeTrainingState } from "./training-state.ts";
+import { partOf } from "./trainable.ts";
+import { writeTrainingState } from "./training-state.ts";
 
 export interface Run {
   readonly prepared: Prepared;
@@ -45,9 +44,7 @@ function valuesOf(weights: Snapshot, { buckets }: Stepper): ReadValues {
   const values = new Map<string, Float32Array>();
   for (const { names, members } of buckets) {
     const bucket = weights.get(names.parameter)!;
-    for (const { name, parameter, offset } of members) {
-      values.set(name, bucket.subarray(offset, offset + sizeOf(parameter.shape)));
-    }
+    for (const member of members) values.set(member.name, partOf(bucket, member));
   }
   return (path) => Promise.resolve(values.get(path)!);
 }
@@ -65,7 +62,7 @@ export async function writePoint(
     engine,
     buckets: stepper.buckets,
     sources: prepared.sources,
-    examples: examplesHash(prepared.train, prepared.validation),
+    examples: prepared.fingerprint(),
   });
 }
 
@@ -83,8 +80,8 @@ export async function writeCheckpoint(
   });
 }
 
-/** Take the events of a directory, if there are any, to another one. */
+/** Take the events of a directory, if there are any, to another one. Throws LowrankError("io"). */
 export async function copyLog(from: string, to: string): Promise<void> {
   const file = join(from, METRICS_FILE);
-  if (existsSync(file)) await copyFile(file, join(to, METRICS_FILE));
+  if (existsSync(file)) await copyInto(to, file, "copy the events");
 }

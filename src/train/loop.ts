@@ -154,10 +154,9 @@ class Loop {
       const done = this.#step % this.#perEpoch;
       if (done === 0) this.#losses = [];
       const batches = epochBatches(train, options, limits, epoch);
-      const { length } = batches;
-      for (let first = done * gradientAccumulation; !stop && first < length;) {
+      const start = done * gradientAccumulation;
+      for (let first = start; !stop && first < batches.length; first += gradientAccumulation) {
         await this.#makeStep(batches.slice(first, first + gradientAccumulation));
-        first += gradientAccumulation;
         stop = await this.#afterStep();
       }
     }

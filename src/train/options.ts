@@ -12,6 +12,9 @@ import { columnOptions, taskSettings, type TaskOptions } from "../tasks/options.
 const lora = loraConfigSchema.shape;
 const count = z.number().int().positive();
 const ratio = z.number().min(0).lt(1);
+const interval = z.union([z.literal("epoch"), count], {
+  error: 'expected "epoch" or a number of steps',
+});
 /** Editors offer the names; aliases and PEFT's task types are texts as well. */
 const taskName: z.ZodType<TaskName | (string & {}), TaskName | (string & {})> = z.string();
 
@@ -161,12 +164,10 @@ export const trainOptionsSchema = z.strictObject({
     .min(0)
     .default(1)
     .describe("Longest gradient, longer ones are scaled down; 0: no clipping"),
-  evalEvery: z
-    .union([z.literal("epoch"), count], { error: 'expected "epoch" or a number of steps' })
+  evalEvery: interval
     .default("epoch")
     .describe('When to evaluate: "epoch", or after so many steps'),
-  saveEvery: z
-    .union([z.literal("epoch"), count])
+  saveEvery: interval
     .optional()
     .describe(
       'When to save on the way, to go on after a crash: "epoch", or after so many steps; default: only when stopped',

@@ -38,14 +38,17 @@ export async function writeOutputDirectory(
 ): Promise<void> {
   const { base, method, values } = contents;
   await method.save(path, target, values);
-  for (const file of base.tokenizer.files) {
-    const copy = join(path, basename(file));
-    await copyFile(file, copy).catch((error: unknown) => {
-      throw ioError(copy, "copy the tokenizer's file", error);
-    });
-  }
+  for (const file of base.tokenizer.files) await copyInto(path, file, "copy the tokenizer's file");
   await writeJson(join(path, MANIFEST_FILE), manifestOf(target, contents));
   await writeFileAtomic(join(path, "README.md"), modelCard(basename(target), contents));
+}
+
+/** Copy a file into a directory, under its name. Throws LowrankError("io") that names the copy and says what it is for. */
+export async function copyInto(directory: string, file: string, what: string): Promise<void> {
+  const copy = join(directory, basename(file));
+  await copyFile(file, copy).catch((error: unknown) => {
+    throw ioError(copy, what, error);
+  });
 }
 
 function manifestOf(target: string, contents: OutputContents): Manifest {

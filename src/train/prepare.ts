@@ -18,7 +18,7 @@ import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./optio
 import { estimateMemory, requireMemory, type MemoryEstimate } from "./memory.ts";
 import { checkFreeSpace } from "./output.ts";
 import { Stepper, type StepperOptions } from "./stepper.ts";
-import type { Sources, TrainingState } from "./training-state.ts";
+import { examplesHash, type Sources, type TrainingState } from "./training-state.ts";
 
 /** The options of a run; data may be rows in memory. */
 export type TrainerOptions = Omit<TrainOptionsInput, "data" | "validationData"> & {
@@ -40,6 +40,8 @@ export interface Prepared {
   readonly memory: MemoryEstimate;
   /** Where the data is. */
   readonly sources: Sources;
+  /** What tells these examples from others; computed once, when it is asked for. */
+  readonly fingerprint: () => string;
 }
 
 const METHODS = { lora: loraMethod, full: fullMethod };
@@ -73,6 +75,7 @@ export async function prepare(
   const method = await METHODS[options.method](options, base, task);
   if (output) await checkFreeSpace(output.path, output.target, method.storedBytes);
   const memory = memoryOf(options, task, base, [train, validation]);
+  let fingerprint: string | undefined;
   return {
     memory,
     options,
@@ -84,6 +87,7 @@ export async function prepare(
     truncated: train.truncated + validation.truncated,
     warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
     sources: { data: absolute(data), validationData: absolute(validationData) },
+    fingerprint: () => (fingerprint ??= examplesHash(train.examples, validation.examples)),
   };
 }
 

@@ -11,8 +11,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { failure } from "../../test/failure.ts";
 import { sentimentRows, writeTinyModel } from "../../test/tiny-model.ts";
-import { LowrankError } from "../errors.ts";
+import type { LowrankError } from "../errors.ts";
 import type { TrainingEvent, TrainResult } from "./events.ts";
 import { STATE_FILE, STATE_WEIGHTS_FILE } from "./training-state.ts";
 import { Trainer, type ResumeOptions, type TrainerOptions } from "./trainer.ts";
@@ -95,15 +96,6 @@ function expectSame(directory: string, whole: string): void {
   }
   expect(readdirSync(directory).toSorted()).toEqual(readdirSync(whole).toSorted());
   expect(computed(logOf(directory))).toEqual(computed(logOf(whole)));
-}
-
-async function failure(promise: Promise<unknown>): Promise<LowrankError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(LowrankError);
-  return error as LowrankError;
 }
 
 const KINDS: Readonly<Record<string, Partial<TrainerOptions>>> = {

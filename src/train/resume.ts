@@ -4,7 +4,7 @@ import { LowrankError } from "../errors.ts";
 import { findBaseModel, MANIFEST_FILE, readManifest } from "./manifest.ts";
 import type { TrainOptionsInput } from "./options.ts";
 import type { Prepared, TrainerOptions } from "./prepare.ts";
-import { examplesHash, type TrainingState } from "./training-state.ts";
+import type { TrainingState } from "./training-state.ts";
 
 /** Where things are now, and what is to compute; everything else is as the run began. */
 export type ResumeOptions = {
@@ -53,9 +53,9 @@ export async function resumedOptions(
 export function checkSame(
   directory: string,
   state: TrainingState,
-  { train, validation, options }: Prepared,
+  { fingerprint, options }: Prepared,
 ): void {
-  if (state.examples === examplesHash(train, validation)) return;
+  if (state.examples === fingerprint()) return;
   const files = [options.data, options.validationData].filter((file) => file !== undefined);
   throw new LowrankError(
     "data",

@@ -92,6 +92,21 @@ export function initialState(model: Module, seed: number): FillState {
   };
 }
 
+/** The part of a bucket's vector that is a member's, not copied. */
+export function partOf(vector: Float32Array, { offset, parameter }: Member): Float32Array {
+  return vector.subarray(offset, offset + sizeOf(parameter.shape));
+}
+
+/** A bucket's vector, filled member by member. */
+export async function filledVector(
+  { members, length }: Bucket,
+  fill: (name: string, into: Float32Array) => Promise<void>,
+): Promise<Float32Array> {
+  const vector = new Float32Array(length);
+  for (const member of members) await fill(member.name, partOf(vector, member));
+  return vector;
+}
+
 /** Put the parameters' values and the optimizer's state into an engine's store; each parameter stays
  * readable there under its own name. */
 export async function loadBuckets(
@@ -99,12 +114,10 @@ export async function loadBuckets(
   buckets: readonly Bucket[],
   fill: FillState,
 ): Promise<void> {
-  for (const { names, members, length } of buckets) {
+  for (const bucket of buckets) {
+    const { names, members, length } = bucket;
     for (const key of STATE) {
-      const data = new Float32Array(length);
-      for (const { name, parameter, offset } of members) {
-        await fill(key, name, data.subarray(offset, offset + sizeOf(parameter.shape)));
-      }
+      const data = await filledVector(bucket, (name, into) => fill(key, name, into));
       await engine.put(names[key], { dtype: "float32", shape: [length], data });
     }
     for (const { name, parameter, offset } of members) {

@@ -11,8 +11,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { failure } from "../../test/failure.ts";
 import { sentimentRows, writeTinyModel } from "../../test/tiny-model.ts";
-import { LowrankError } from "../errors.ts";
 import type { TrainingEvent } from "./events.ts";
 import { Predictor } from "./predict.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
@@ -60,15 +60,6 @@ async function run(more: Partial<TrainerOptions>): Promise<Run> {
 
 const lossesOf = (events: readonly TrainingEvent[]): number[] =>
   events.flatMap((event) => (event.type === "step" ? [event.loss] : []));
-
-async function failure(promise: Promise<unknown>): Promise<LowrankError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(LowrankError);
-  return error as LowrankError;
-}
 
 describe("training", () => {
   it.each(["bert", "gpt2"])("overfits one batch (%s)", async (family) => {

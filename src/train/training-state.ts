@@ -13,8 +13,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { listIssues } from "../format.ts";
-import { sizeOf } from "../graph/shape.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
+import { readJson, writeJson } from "../io/files.ts";
 import {
   elementCount,
   readFloat32,
@@ -26,7 +25,7 @@ import type { Engine } from "../runtime/engine.ts";
 import type { Example } from "../tasks/task.ts";
 import { metricsSchema } from "./manifest.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { STATE, type Bucket } from "./trainable.ts";
+import { filledVector, partOf, STATE, type Bucket } from "./trainable.ts";
 
 export const STATE_FILE = "training_state.json";
 export const STATE_WEIGHTS_FILE = "training_state.safetensors";
@@ -103,7 +102,7 @@ export async function writeTrainingState(directory: string, state: StateToWrite)
   const description: StateDescription = { format: 1, loop, ...sources, examples };
   try {
     await writeLazySafetensors(join(directory, STATE_WEIGHTS_FILE), stateTensors(state));
-    await writeFileAtomic(join(directory, STATE_FILE), `${JSON.stringify(description, null, 2)}\n`);
+    await writeJson(join(directory, STATE_FILE), description);
   } catch (error) {
     await rm(join(directory, STATE_WEIGHTS_FILE), { force: true });
     throw error;
@@ -113,7 +112,9 @@ export async function writeTrainingState(directory: string, state: StateToWrite)
 /** A tensor is read from the engine when it is its turn, through a view of its part of the bucket. */
 function stateTensors({ engine, buckets, best }: StateToWrite): LazyTensor[] {
   return buckets.flatMap(({ names, members }) =>
-    members.flatMap(({ name, parameter: { shape }, offset }): LazyTensor[] => {
+    members.flatMap((member): LazyTensor[] => {
+      const { name, parameter, offset } = member;
+      const { shape } = parameter;
       const tensor = (key: keyof typeof KEYS, data: LazyTensor["data"]): LazyTensor => ({
         name: stateKey(key, name),
         dtype: "F32",
@@ -128,8 +129,7 @@ function stateTensors({ engine, buckets, best }: StateToWrite): LazyTensor[] {
       );
       const kept = best?.get(names.parameter);
       if (!kept) return stored;
-      const own = kept.subarray(offset, offset + sizeOf(shape));
-      return [...stored, tensor("best", () => Promise.resolve(own))];
+      return [...stored, tensor("best", () => Promise.resolve(partOf(kept, member)))];
     }),
   );
 }
@@ -187,12 +187,9 @@ export async function readTrainingState(directory: string): Promise<TrainingStat
     async readBest(buckets) {
       if (!loop.best || loop.best.step === loop.step) return undefined;
       const best = new Map<string, Float32Array>();
-      for (const { names, members, length } of buckets) {
-        const values = new Float32Array(length);
-        for (const { name, parameter, offset } of members) {
-          await fill("best", name, values.subarray(offset, offset + sizeOf(parameter.shape)));
-        }
-        best.set(names.parameter, values);
+      for (const bucket of buckets) {
+        const values = await filledVector(bucket, (name, into) => fill("best", name, into));
+        best.set(bucket.names.parameter, values);
       }
       return best;
     },
