@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError, requirePath } from "../errors.ts";
 import { listFirst } from "../format.ts";
-import { readJson, writeJson } from "../io/files.ts";
+import { readJsonAs, writeJson } from "../io/files.ts";
 import { requireFiniteResult } from "../io/finite.ts";
 import { narrowed } from "../io/float16.ts";
 import {
@@ -132,21 +132,15 @@ export interface Delta {
 export async function readDelta(directory: string): Promise<Delta> {
   requirePath("readDelta", directory);
   const file = join(directory, DELTA_CONFIG_FILE);
-  const parsed = configSchema.safeParse(await readJson(file, "description of the change"));
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join(".")}: ${message}`,
-    );
-    throw new LowrankError(
-      "config",
-      `${file}: ${problems.join("; ")}. Save the change again with this version.`,
-    );
-  }
+  const config = await readJsonAs(file, "description of a change", {
+    schema: configSchema,
+    remedy: "Save the change again with this version.",
+  });
   const header = await readHeader(join(directory, DELTA_WEIGHTS_FILE));
   const names = [...header.tensors.keys()].filter(
     (name) => !name.endsWith(EXACT_INDEX) && !name.endsWith(EXACT_VALUE),
   );
-  return { directory, config: parsed.data, names, header };
+  return { directory, config, names, header };
 }
 
 /**

@@ -245,7 +245,7 @@ describe("a comparison", () => {
     expect(first!.error).toBe("measuring it on the test data: broken.csv: no such file.");
   });
 
-  it("goes on where it was interrupted, and only with the same plan", async () => {
+  it("goes on where it was interrupted, and only with the same options of training", async () => {
     const controller = new AbortController();
     const onResult = (): void => controller.abort();
     await expect(
@@ -258,11 +258,57 @@ describe("a comparison", () => {
     });
     expect(again.filter(Boolean)).toHaveLength(5);
     expect(trials).toHaveLength(6);
-    await expect(runComparedTrials({ ...options, ranks: [2] })).rejects.toThrow(
-      `${options.directory}: holds another comparison (compare.json): ranks was [2,4], is [2]. Repeat`,
+    await expect(
+      runComparedTrials({ ...options, ranks: [2], base: { ...plan.base, epochs: 5 } }),
+    ).rejects.toThrow(
+      `${options.directory}: holds another comparison (compare.json): epochs was 3, is 5. Repeat`,
     );
     const result = await readFile(join(options.directory, "full-seed-7", "log.txt"), "utf8");
     expect(result).toBe("");
+  });
+
+  it("takes further methods, ranks and seeds, and trains only what is new", async () => {
+    const run = async (change: Partial<PlanOptions>): Promise<[number, string[]]> => {
+      let trained = 0;
+      const onResult = (_: unknown, isNew: boolean): void => void (trained += Number(isNew));
+      const trials = await runComparedTrials({ ...options, ...change, onResult });
+      return [trained, trials.map(({ id }) => id)];
+    };
+    const small = { methods: ["lora"], ranks: [2], seeds: [7] } as const;
+    expect(await run(small)).toEqual([1, ["lora-r2-seed-7"]]);
+    const large = await run({});
+    expect(large).toEqual([5, planTrials(plan).map(({ id }) => id)]);
+    expect(await run({})).toEqual([0, large[1]]);
+    // What is not asked for stays, and is not in the result.
+    expect(await run(small)).toEqual([0, ["lora-r2-seed-7"]]);
+    expect(await run({})).toEqual([0, large[1]]);
+  });
+
+  it("says which file is damaged, and what to do", async () => {
+    await runComparedTrials(options);
+    const damaged = join(options.directory, "lora-r2-seed-7", "result.json");
+    await writeFile(damaged, JSON.stringify({ seconds: "many" }));
+    await expect(runComparedTrials(options)).rejects.toThrow(
+      /lora-r2-seed-7\/result\.json: not a trial's result: metrics: .*; seconds: .*\. Remove the directory .*lora-r2-seed-7 to run the trial again\./,
+    );
+    await rm(join(options.directory, "lora-r2-seed-7"), { recursive: true });
+    const trials = await runComparedTrials(options);
+    const spectra = join(options.directory, "full-seed-9", "spectra.json");
+    await writeFile(spectra, "[1]");
+    await expect(collect(options.directory, trials)).rejects.toThrow(
+      /full-seed-9\/spectra\.json: not a list of spectra: 0: .*\. Remove the directory .*full-seed-9 to run/,
+    );
+    await writeFile(join(options.directory, "compare.json"), "[]");
+    await expect(runComparedTrials(options)).rejects.toThrow(
+      "compare.json: not a comparison's plan: ",
+    );
+  });
+
+  it("needs a program that prints results", async () => {
+    const program = [process.execPath, "-p", "1"] as const;
+    await expect(runComparedTrials({ ...options, program })).rejects.toThrow(
+      "the process ended without the result that --json prints: ",
+    );
   });
 
   it("leaves a directory alone that holds something else", async () => {

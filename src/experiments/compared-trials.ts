@@ -1,12 +1,19 @@
 /** @file The trials of a comparison (plan.ts), run in processes of their own; each is measured before it counts as done. */
 import { join } from "node:path";
+import { z } from "zod";
 import { LowrankError } from "../errors.ts";
 import { writeFileAtomic } from "../io/files.ts";
 import { claimDirectory } from "./claim.ts";
 import { planTrials, type PlannedTrial, type PlanOptions, type Variant } from "./plan.ts";
-import { complaintOf, runProcess, type CommandLine } from "./process.ts";
+import { complaintOf, documentOf, runProcess, type CommandLine } from "./process.ts";
 import { SPECTRA_FILE, type MatrixSpectrum } from "./spectra.ts";
-import { ADAPTER_DIRECTORY, runTrials, type RunTrialsOptions, type TrialResult } from "./trials.ts";
+import {
+  ADAPTER_DIRECTORY,
+  metricsSchema,
+  runTrials,
+  type RunTrialsOptions,
+  type TrialResult,
+} from "./trials.ts";
 
 export interface ComparedTrialsOptions
   extends PlanOptions, Omit<RunTrialsOptions, "command" | "complete"> {
@@ -26,7 +33,7 @@ export interface ComparedTrial extends TrialResult {
 const PLAN_FILE = "compare.json";
 
 /**
- * Run all trials, or those that an interrupted comparison in the same directory has not run.
+ * Run all trials, or those that a comparison in the same directory has not run, which may have had other methods, ranks or seeds.
  * Throws LowrankError("usage") when the directory holds another comparison or something else.
  */
 export async function runComparedTrials(
@@ -34,7 +41,12 @@ export async function runComparedTrials(
 ): Promise<readonly ComparedTrial[]> {
   const { methods, ranks, seeds, base, learningRates, testArguments, directory } = options;
   const plan = { methods, ranks, seeds, learningRates, base, testArguments };
-  await claimDirectory(directory, { file: PLAN_FILE, what: "comparison", plan });
+  await claimDirectory(directory, {
+    file: PLAN_FILE,
+    what: "comparison",
+    plan,
+    extent: ["methods", "ranks", "seeds"],
+  });
   const trials = planTrials(options);
   const results = await runTrials(trials, {
     ...options,
@@ -66,6 +78,9 @@ async function measure(
   return { ...result, ...(testMetrics ? { testMetrics } : {}) };
 }
 
+/** The part of `lowrank evaluate --json` that is used. */
+const evaluationSchema = z.object({ metrics: metricsSchema });
+
 async function evaluate(
   command: CommandLine,
   directory: string,
@@ -75,8 +90,5 @@ async function evaluate(
   if (ended.code !== 0) {
     throw new LowrankError("training", `measuring it on the test data: ${complaintOf(ended)}`);
   }
-  const { metrics } = JSON.parse(ended.stdout) as { metrics: Record<string, number | null> };
-  return Object.fromEntries(
-    Object.entries(metrics).map(([name, value]) => [name, value ?? Number.NaN]),
-  );
+  return documentOf(ended, evaluationSchema).metrics;
 }

@@ -1,6 +1,7 @@
 /** @file What a comparison came to: its trials put together by variant, as numbers with their spread, as JSON and as CSV. */
-import { readJson } from "../io/files.ts";
 import { join } from "node:path";
+import { z } from "zod";
+import { readJsonAs } from "../io/files.ts";
 import type { ComparedTrial } from "./compared-trials.ts";
 import type { Variant } from "./plan.ts";
 import { meanCurve, readCurves, type CurvePoint } from "./curves.ts";
@@ -9,6 +10,7 @@ import {
   medianSpectrum,
   rankOfShare,
   SPECTRA_FILE,
+  spectrumSchema,
   type MatrixSpectrum,
 } from "./spectra.ts";
 import { spreadOf, type Spread } from "./statistics.ts";
@@ -108,7 +110,8 @@ export async function collect(
 
 async function readSpectra(directory: string): Promise<MatrixSpectrum[]> {
   const file = join(directory, SPECTRA_FILE);
-  return (await readJson(file, "trial's spectra")) as MatrixSpectrum[];
+  const remedy = `Remove the directory ${directory} to run the trial again.`;
+  return readJsonAs(file, "list of spectra", { schema: z.array(spectrumSchema), remedy });
 }
 
 /** Names that all trials have, in the order of the first. */

@@ -3,6 +3,10 @@ import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { finished } from "node:stream/promises";
 import { text as readAll } from "node:stream/consumers";
+import type { z } from "zod";
+import { LowrankError } from "../errors.ts";
+import { listIssues } from "../format.ts";
+import { parseJson } from "../io/json.ts";
 
 /** Program and arguments. */
 export type CommandLine = readonly [string, ...string[]];
@@ -50,6 +54,17 @@ export async function runProcess(
     signal?.removeEventListener("abort", stop);
     await finished(file.end());
   }
+}
+
+/** The JSON document that a process printed. Throws LowrankError("training") for anything else. */
+export function documentOf<T>({ stdout }: EndedProcess, schema: z.ZodType<T>): T {
+  const json = parseJson(stdout);
+  const parsed = schema.safeParse("value" in json ? json.value : undefined);
+  if (parsed.success) return parsed.data;
+  throw new LowrankError(
+    "training",
+    `the process ended without the result that --json prints: ${listIssues(parsed.error)}.`,
+  );
 }
 
 /** Why a process failed, in its own words where it had some. */

@@ -2,18 +2,21 @@
  * @file Singular values of the changes that training made: how many ranks a change has, and how much of it r of them hold.
  * Energy is the square of the Frobenius norm, ‖ΔW‖² = Σ sₖ²; the best matrix of rank r holds Σ_{k≤r} sₖ² of it (Eckart and Young).
  */
+import { z } from "zod";
 import { openChanges } from "../delta/changes.ts";
 import { singularValues } from "../delta/spectrum.ts";
 import { median } from "./statistics.ts";
 
-/** The change of one matrix. */
-export interface MatrixSpectrum {
+export const spectrumSchema = z.object({
   /** Of the weight in the base model. */
-  readonly name: string;
-  readonly shape: readonly [number, number];
+  name: z.string(),
+  shape: z.tuple([z.number(), z.number()]).readonly(),
   /** Descending: all of a dense change, of an adapter's those that can differ from zero. */
-  readonly values: readonly number[];
-}
+  values: z.array(z.number()).readonly(),
+});
+
+/** The change of one matrix. */
+export type MatrixSpectrum = Readonly<z.infer<typeof spectrumSchema>>;
 
 /** In a trial's directory. */
 export const SPECTRA_FILE = "spectra.json";

@@ -14,7 +14,7 @@ if (config.learningRate > 0.5) {
 }
 const loss = Math.abs(Math.log10(config.learningRate) + 3) + 1 / config.epochs;
 const result = { seconds: 1, metrics: { scalars: { loss, accuracy: 1 - loss / 10 } } };
-console.log(JSON.stringify({ trainableParameters: config.r, storedBytes: 8, peakMemoryBytes: 9, result }));
+console.log(JSON.stringify({ trainableParameters: config.r ?? 0, storedBytes: 8, peakMemoryBytes: 9, result }));
 `;
 
 let parent: string;

@@ -5,9 +5,11 @@
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import { LowrankError } from "../errors.ts";
-import { readJson, writeFileAtomic } from "../io/files.ts";
-import { complaintOf, runProcess, type EndedProcess } from "./process.ts";
+import { readJsonAs, writeFileAtomic } from "../io/files.ts";
+import { storedNumber } from "../io/json.ts";
+import { complaintOf, documentOf, runProcess, type EndedProcess } from "./process.ts";
 import type { Configuration } from "./space.ts";
 
 /** A run to make. */
@@ -21,11 +23,11 @@ export interface Trial {
 /** What a run gave. */
 export interface TrialResult extends Trial {
   /** Why it failed; absent when it did not. */
-  readonly error?: string;
+  readonly error?: string | undefined;
   /** Of the kept adapter on the validation data. */
   readonly metrics: Readonly<Record<string, number>>;
   /** The same on test data, where the experiment has some. */
-  readonly testMetrics?: Readonly<Record<string, number>>;
+  readonly testMetrics?: Readonly<Record<string, number>> | undefined;
   readonly trainableParameters: number;
   /** Size of the stored weights. */
   readonly storedBytes: number;
@@ -54,6 +56,23 @@ export interface RunTrialsOptions {
 /** Called as trials begin and end. */
 export type TrialListeners = Pick<RunTrialsOptions, "onStart" | "onResult">;
 
+/** Metrics as JSON has them. */
+export const metricsSchema = z.record(z.string(), storedNumber);
+
+const sizesShape = {
+  trainableParameters: z.number(),
+  storedBytes: z.number(),
+  peakMemoryBytes: z.number(),
+};
+
+const resultSchema = z.object({
+  error: z.string().optional(),
+  metrics: metricsSchema,
+  testMetrics: metricsSchema.optional(),
+  seconds: z.number(),
+  ...sizesShape,
+});
+
 export const RESULT_FILE = "result.json";
 export const ADAPTER_DIRECTORY = "adapter";
 
@@ -81,8 +100,9 @@ async function resultOf(trial: Trial, options: RunTrialsOptions): Promise<TrialR
   const directory = join(options.directory, trial.id);
   const file = join(directory, RESULT_FILE);
   if (existsSync(file)) {
-    const stored = (await readJson(file, "trial's result")) as TrialResult;
-    const result = { ...stored, ...numbersOf(stored) };
+    const remedy = `Remove the directory ${directory} to run the trial again.`;
+    const stored = await readJsonAs(file, "trial's result", { schema: resultSchema, remedy });
+    const result = { ...trial, ...stored };
     options.onResult?.(result, false);
     return result;
   }
@@ -92,17 +112,6 @@ async function resultOf(trial: Trial, options: RunTrialsOptions): Promise<TrialR
   options.onResult?.(result, true);
   return result;
 }
-
-/** Metrics as they were before they were JSON, which has no NaN. */
-function numbersOf({ metrics, testMetrics }: TrialResult) {
-  return {
-    metrics: withNaN(metrics),
-    ...(testMetrics ? { testMetrics: withNaN(testMetrics) } : {}),
-  };
-}
-
-const withNaN = (metrics: Readonly<Record<string, number | null>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, value ?? NaN]));
 
 async function completed(
   result: TrialResult,
@@ -140,32 +149,22 @@ async function runTrial(
   const command = [...options.command, "--config", config, "--json"] as const;
   const ended = await runProcess(command, join(directory, "log.txt"), options.signal);
   if (options.signal?.aborted) throw interrupted(options.directory);
-  return ended.code === 0 ? successOf(trial, ended.stdout) : failureOf(trial, ended);
+  return ended.code === 0 ? successOf(trial, ended) : failureOf(trial, ended);
 }
 
 /** The part of `lowrank train --json` that is used. */
-interface TrainDocument {
-  readonly trainableParameters: number;
-  readonly storedBytes: number;
-  readonly peakMemoryBytes: number;
-  readonly result: {
-    readonly seconds: number;
-    readonly metrics?: { readonly scalars: Readonly<Record<string, number>> };
-  };
-}
+const trainDocumentSchema = z.object({
+  ...sizesShape,
+  result: z.object({
+    seconds: z.number(),
+    metrics: z.object({ scalars: metricsSchema }).optional(),
+  }),
+});
 
-function successOf(trial: Trial, stdout: string): TrialResult {
-  const { trainableParameters, storedBytes, peakMemoryBytes, result } = JSON.parse(
-    stdout,
-  ) as TrainDocument;
-  return {
-    ...trial,
-    metrics: withNaN(result.metrics?.scalars ?? {}),
-    trainableParameters,
-    storedBytes,
-    seconds: result.seconds,
-    peakMemoryBytes,
-  };
+function successOf(trial: Trial, ended: EndedProcess): TrialResult {
+  const { result, ...sizes } = documentOf(ended, trainDocumentSchema);
+  const { seconds, metrics } = result;
+  return { ...trial, ...sizes, seconds, metrics: metrics?.scalars ?? {} };
 }
 
 function failureOf(trial: Trial, ended: EndedProcess): TrialResult {

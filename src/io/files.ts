@@ -6,7 +6,9 @@ import { randomBytes } from "node:crypto";
 import { cp, mkdir, open, readFile, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import type { z } from "zod";
 import { LowrankError, requirePath, type ErrorCode } from "../errors.ts";
+import { listIssues } from "../format.ts";
 import { errnoOf, ioError, isLfsPointer, lfsPointerProblem } from "./io-errors.ts";
 import { parseJson } from "./json.ts";
 
@@ -114,6 +116,21 @@ export async function readJson(
   throw new LowrankError(
     code,
     `${file}:${line}:${column}: a ${what} is JSON, got ${found}. Correct the file at that place.`,
+  );
+}
+
+/** Reads a JSON file that has to fit a schema. `remedy`: what to do where it does not, a sentence.
+ * Errors: those of `readJson`; LowrankError "config" that lists everything in which it differs. */
+export async function readJsonAs<T>(
+  file: string,
+  what: string,
+  { schema, remedy }: { readonly schema: z.ZodType<T>; readonly remedy: string },
+): Promise<T> {
+  const parsed = schema.safeParse(await readJson(file, what));
+  if (parsed.success) return parsed.data;
+  throw new LowrankError(
+    "config",
+    `${file}: not a ${what}: ${listIssues(parsed.error)}. ${remedy}`,
   );
 }
 

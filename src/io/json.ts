@@ -2,6 +2,7 @@
  * @file JSON with what `JSON.parse` does not tell: the line and column of a syntax error, and keys that occur twice in one
  * object. Used for configuration files, checkpoint indexes and safetensors headers. Grammar: https://www.rfc-editor.org/rfc/rfc8259
  */
+import { z } from "zod";
 
 /** A syntax error in a JSON text. `line` and `column` count from 1; `found` is the offending text or "end of text". */
 export interface JsonProblem {
@@ -9,6 +10,12 @@ export interface JsonProblem {
   readonly column: number;
   readonly found: string;
 }
+
+/** A number as JSON has it, which writes null for what is infinite or none. */
+export const storedNumber = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? NaN);
 
 /** The value of a JSON text, or where its syntax is broken. Never throws. */
 export type JsonResult = { readonly value: unknown } | { readonly problem: JsonProblem };

@@ -4,13 +4,14 @@ import { isAbsolute, join, relative, resolve } from "node:path";
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
-import { readJson } from "../io/files.ts";
+import { readJsonAs } from "../io/files.ts";
+import { storedNumber } from "../io/json.ts";
 import { ADAPTER_CONFIG_FILE } from "../lora/peft-format.ts";
 
 export const MANIFEST_FILE = "lowrank.json";
 
 export const metricsSchema = z.object({
-  scalars: z.record(z.string(), z.number()),
+  scalars: z.record(z.string(), storedNumber),
   details: z.record(z.string(), z.unknown()),
 });
 
@@ -54,13 +55,10 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export async function readManifest(directory: string): Promise<Manifest | undefined> {
   const file = join(directory, MANIFEST_FILE);
   if (!existsSync(file)) return undefined;
-  const parsed = manifestSchema.safeParse(await readJson(file, "adapter's description"));
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-  throw new LowrankError(
-    "config",
-    `${file}: ${problems.join("; ")}. Use the version that wrote it, or train the adapter again.`,
-  );
+  return readJsonAs(file, "adapter's description", {
+    schema: manifestSchema,
+    remedy: "Use the version that wrote it, or train the adapter again.",
+  });
 }
 
 /** How lowrank.json names a base model, seen from the directory that it will be in. */

@@ -12,8 +12,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { LowrankError } from "../errors.ts";
-import { listIssues } from "../format.ts";
-import { readJson, writeJson } from "../io/files.ts";
+import { readJsonAs, writeJson } from "../io/files.ts";
 import {
   elementCount,
   readFloat32,
@@ -156,13 +155,10 @@ export async function readTrainingState(directory: string): Promise<TrainingStat
         "A finished run has nothing left to do; a new one can train on what it made (`adapter`).",
     );
   }
-  const parsed = stateSchema.safeParse(await readJson(file, "state of a run"));
-  if (!parsed.success) {
-    throw new LowrankError(
-      "config",
-      `${file}: ${listIssues(parsed.error)}. Use the version that wrote it.`,
-    );
-  }
+  const { loop, data, validationData, examples } = await readJsonAs(file, "state of a run", {
+    schema: stateSchema,
+    remedy: "Use the version that wrote it.",
+  });
   const weightsFile = join(directory, STATE_WEIGHTS_FILE);
   const { tensors } = await readHeader(weightsFile);
   const fill: ReadState = async (key, name, into) => {
@@ -178,7 +174,6 @@ export async function readTrainingState(directory: string): Promise<TrainingStat
         "Continue with the base model that the run began with.",
     );
   };
-  const { loop, data, validationData, examples } = parsed.data;
   return {
     loop,
     sources: { data, validationData },

@@ -59,7 +59,8 @@ export const compare = defineCommand({
   description:
     "Fine-tune a model in full and with LoRA of several ranks, several times each, and write a table and a report with plots: " +
     "what each reaches, costs and stores, and how many ranks the change of the weights has. Every trial is a process of its own, " +
-    "in a directory of its own; a comparison that was interrupted goes on when the same command is given again.",
+    "in a directory of its own; a comparison that was interrupted goes on when the same command is given again, and one that is " +
+    "finished takes further methods, ranks and seeds.",
   schema,
   flags: { ...trainFlags, output: "-o, --output", config: "-c, --config" },
   placeholders: {
