@@ -132,7 +132,7 @@ export interface Delta {
 export async function readDelta(directory: string): Promise<Delta> {
   requirePath("readDelta", directory);
   const file = join(directory, DELTA_CONFIG_FILE);
-  const config = await readJsonAs(file, "description of a change", {
+  const config = await readJsonAs(file, "description of the change", {
     schema: configSchema,
     remedy: "Save the change again with this version.",
   });

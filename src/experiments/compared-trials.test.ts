@@ -118,6 +118,14 @@ beforeEach(async () => {
 });
 afterEach(() => rm(parent, { recursive: true }));
 
+/** How many trials were trained, and all that are in the result. */
+async function run(change: Partial<PlanOptions>): Promise<[trained: number, ids: string[]]> {
+  let trained = 0;
+  const onResult = (_: unknown, isNew: boolean): void => void (trained += Number(isNew));
+  const trials = await runComparedTrials({ ...options, ...change, onResult });
+  return [trained, trials.map(({ id }) => id)];
+}
+
 describe("a comparison", () => {
   it("measures every trial, and puts those of a method together", async () => {
     const trials = await runComparedTrials({ ...options, testArguments: ["--data", "test.csv"] });
@@ -268,12 +276,6 @@ describe("a comparison", () => {
   });
 
   it("takes further methods, ranks and seeds, and trains only what is new", async () => {
-    const run = async (change: Partial<PlanOptions>): Promise<[number, string[]]> => {
-      let trained = 0;
-      const onResult = (_: unknown, isNew: boolean): void => void (trained += Number(isNew));
-      const trials = await runComparedTrials({ ...options, ...change, onResult });
-      return [trained, trials.map(({ id }) => id)];
-    };
     const small = { methods: ["lora"], ranks: [2], seeds: [7] } as const;
     expect(await run(small)).toEqual([1, ["lora-r2-seed-7"]]);
     const large = await run({});
@@ -289,18 +291,18 @@ describe("a comparison", () => {
     const damaged = join(options.directory, "lora-r2-seed-7", "result.json");
     await writeFile(damaged, JSON.stringify({ seconds: "many" }));
     await expect(runComparedTrials(options)).rejects.toThrow(
-      /lora-r2-seed-7\/result\.json: not a trial's result: metrics: .*; seconds: .*\. Remove the directory .*lora-r2-seed-7 to run the trial again\./,
+      /lora-r2-seed-7\/result\.json: metrics: .*; seconds: .*\. Remove the directory .*lora-r2-seed-7 to run the trial again\./,
     );
     await rm(join(options.directory, "lora-r2-seed-7"), { recursive: true });
     const trials = await runComparedTrials(options);
     const spectra = join(options.directory, "full-seed-9", "spectra.json");
     await writeFile(spectra, "[1]");
     await expect(collect(options.directory, trials)).rejects.toThrow(
-      /full-seed-9\/spectra\.json: not a list of spectra: 0: .*\. Remove the directory .*full-seed-9 to run/,
+      /full-seed-9\/spectra\.json: 0: .*\. Remove the directory .*full-seed-9 to run/,
     );
     await writeFile(join(options.directory, "compare.json"), "[]");
     await expect(runComparedTrials(options)).rejects.toThrow(
-      "compare.json: not a comparison's plan: ",
+      "compare.json: Invalid input: expected object, received array. Remove the directory",
     );
   });
 

@@ -109,7 +109,7 @@ describe("openCheckpoint", () => {
       '{"weight_map": {"a": 1, "b": ""}}',
       "weight_map names a file for each tensor, got something else for a, b.",
     ],
-    ['{"weight_map"}', `${INDEX}:1:14: a checkpoint index is JSON, got "}".`],
+    ['{"weight_map"}', `${INDEX}:1:14: expected the checkpoint index in JSON, got "}".`],
     ["version https://git-lfs.github.com/spec/v1", "got a Git LFS pointer"],
   ])("refuses the index %s", async (contents, message) => {
     writeFileSync(join(root, INDEX), contents);

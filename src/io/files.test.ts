@@ -107,12 +107,15 @@ describe("readJson", () => {
   it.each([
     [
       '{\n  "a": NaN\n}',
-      ':2:8: a model configuration is JSON, got "NaN". Correct the file at that place.',
+      ':2:8: expected the model configuration in JSON, got "NaN". Correct the file at that place.',
     ],
-    ["", ":1:1: a model configuration is JSON, got end of text. Correct the file at that place."],
+    [
+      "",
+      ":1:1: expected the model configuration in JSON, got end of text. Correct the file at that place.",
+    ],
     [
       Buffer.of(0x22, 0xff, 0x22),
-      ": a model configuration is UTF-8 text, got other bytes. Save it as UTF-8.",
+      ": expected the model configuration in UTF-8, got other bytes. Save it as UTF-8.",
     ],
     [
       "version https://git-lfs.github.com/spec/v1\n",

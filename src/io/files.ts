@@ -93,7 +93,7 @@ export async function readJson(
     if (size > MAX_JSON_BYTES) {
       throw new LowrankError(
         code,
-        `${file}: a ${what} is at most ${MAX_JSON_BYTES} bytes, got ${size}. Check that this is the right file.`,
+        `${file}: expected the ${what} to have at most ${MAX_JSON_BYTES} bytes, got ${size}. Check that this is the right file.`,
       );
     }
     bytes = await readFile(file);
@@ -107,7 +107,7 @@ export async function readJson(
   } catch {
     throw new LowrankError(
       code,
-      `${file}: a ${what} is UTF-8 text, got other bytes. Save it as UTF-8.`,
+      `${file}: expected the ${what} in UTF-8, got other bytes. Save it as UTF-8.`,
     );
   }
   const result = parseJson(text);
@@ -115,7 +115,7 @@ export async function readJson(
   const { line, column, found } = result.problem;
   throw new LowrankError(
     code,
-    `${file}:${line}:${column}: a ${what} is JSON, got ${found}. Correct the file at that place.`,
+    `${file}:${line}:${column}: expected the ${what} in JSON, got ${found}. Correct the file at that place.`,
   );
 }
 
@@ -128,10 +128,7 @@ export async function readJsonAs<T>(
 ): Promise<T> {
   const parsed = schema.safeParse(await readJson(file, what));
   if (parsed.success) return parsed.data;
-  throw new LowrankError(
-    "config",
-    `${file}: not a ${what}: ${listIssues(parsed.error)}. ${remedy}`,
-  );
+  throw new LowrankError("config", `${file}: ${listIssues(parsed.error)}. ${remedy}`);
 }
 
 /** Size of a regular file. Throws what the file system says, or LowrankError "io" for a pipe, socket or device, on which
