@@ -7,7 +7,7 @@ import { modelFromConfig } from "../src/models/auto.ts";
 import { modelInputs } from "../src/models/inputs.ts";
 import { Engine } from "../src/runtime/engine.ts";
 import { objectiveOf } from "../src/tasks/objectives.ts";
-import { Stepper, type MicroBatch } from "../src/train/stepper.ts";
+import { Stepper, type MicroBatch } from "../src/train/step/stepper.ts";
 import { randomGenerator } from "../src/random.ts";
 import { countParameters } from "../src/nn/module.ts";
 import { zeros } from "../src/nn/init.ts";

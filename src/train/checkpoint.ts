@@ -9,9 +9,9 @@ import type { LoopPoint } from "./loop.ts";
 import type { ReadValues } from "./methods/method.ts";
 import { copyInto, writeOutputDirectory, type OutputContents } from "./output.ts";
 import type { Prepared } from "./prepare.ts";
-import type { Snapshot } from "./snapshot.ts";
-import type { Stepper } from "./stepper.ts";
-import { partOf } from "./trainable.ts";
+import type { Snapshot } from "./step/snapshot.ts";
+import type { Stepper } from "./step/stepper.ts";
+import { partOf } from "./step/trainable.ts";
 import { writeTrainingState } from "./training-state.ts";
 
 export interface Run {

@@ -19,8 +19,8 @@ export {
   type StepperOptions,
   type StepperState,
   type StepResult,
-} from "./stepper.ts";
-export type { FillState } from "./trainable.ts";
+} from "./step/stepper.ts";
+export type { FillState } from "./step/trainable.ts";
 export {
   Trainer,
   type DataRows,

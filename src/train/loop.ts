@@ -10,8 +10,8 @@ import { countSteps, epochBatches } from "./epochs.ts";
 import type { Evaluator } from "./evaluate.ts";
 import type { Listener, TrainResult } from "./events.ts";
 import type { TrainOptions } from "./options.ts";
-import { allFinite, restoreSnapshot, takeSnapshot, type Snapshot } from "./snapshot.ts";
-import { Stepper, type MicroBatch } from "./stepper.ts";
+import { allFinite, restoreSnapshot, takeSnapshot, type Snapshot } from "./step/snapshot.ts";
+import { Stepper, type MicroBatch } from "./step/stepper.ts";
 import type { LoopState } from "./training-state.ts";
 
 export interface LoopContext {

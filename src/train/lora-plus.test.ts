@@ -8,7 +8,7 @@ import { normal } from "../nn/init.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
 import { objectiveOf } from "../tasks/objectives.ts";
-import { Stepper } from "./stepper.ts";
+import { Stepper } from "./step/stepper.ts";
 
 /** Group of every parameter as create_loraplus_optimizer of peft 0.21.2 forms them for this adapter: rate over the base rate and
  * whether weight decay applies. */

@@ -15,9 +15,9 @@ import { fullMethod } from "./methods/full.ts";
 import { loraMethod } from "./methods/lora.ts";
 import type { Method } from "./methods/method.ts";
 import { trainOptions, type TrainOptions, type TrainOptionsInput } from "./options.ts";
-import { estimateMemory, requireMemory, type MemoryEstimate } from "./memory.ts";
+import { estimateMemory, requireMemory, type MemoryEstimate } from "./step/memory.ts";
 import { checkFreeSpace } from "./output.ts";
-import { Stepper, type StepperOptions } from "./stepper.ts";
+import { Stepper, type StepperOptions } from "./step/stepper.ts";
 import { examplesHash, type Sources, type TrainingState } from "./training-state.ts";
 
 /** The options of a run; data may be rows in memory. */

@@ -18,7 +18,7 @@ import { DivergedError, runLoop } from "./loop.ts";
 import { writeOutputDirectory, type OutputContents } from "./output.ts";
 import { prepare, startEngine, type Hooks, type Prepared, type TrainerOptions } from "./prepare.ts";
 import { checkSame, resumedOptions, type ResumeOptions } from "./resume.ts";
-import type { Stepper } from "./stepper.ts";
+import type { Stepper } from "./step/stepper.ts";
 import { readTrainingState, type TrainingState } from "./training-state.ts";
 
 export type { DataRows, DataSource } from "./data.ts";

@@ -23,8 +23,8 @@ import {
 import type { Engine } from "../runtime/engine.ts";
 import type { Example } from "../tasks/task.ts";
 import { metricsSchema } from "./manifest.ts";
-import type { Snapshot } from "./snapshot.ts";
-import { filledVector, partOf, STATE, type Bucket } from "./trainable.ts";
+import type { Snapshot } from "./step/snapshot.ts";
+import { filledVector, partOf, STATE, type Bucket } from "./step/trainable.ts";
 
 export const STATE_FILE = "training_state.json";
 export const STATE_WEIGHTS_FILE = "training_state.safetensors";

@@ -11,8 +11,8 @@ import { ADAMW_DEFAULTS } from "../../src/optim/adamw.ts";
 import { optimize, PASSES, type PassName } from "../../src/passes/optimize.ts";
 import { verify } from "../../src/passes/verify.ts";
 import { objectiveOf } from "../../src/tasks/objectives.ts";
-import { buildStep } from "../../src/train/step.ts";
-import { makeBuckets } from "../../src/train/trainable.ts";
+import { buildStep } from "../../src/train/step/step.ts";
+import { makeBuckets } from "../../src/train/step/trainable.ts";
 
 const GPT2 = {
   model_type: "gpt2",

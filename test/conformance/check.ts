@@ -25,7 +25,7 @@ import { compile } from "../../src/runtime/compile.ts";
 import type { Engine } from "../../src/runtime/engine.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
 import { objectiveOf } from "../../src/tasks/objectives.ts";
-import { Stepper, type MicroBatch } from "../../src/train/stepper.ts";
+import { Stepper, type MicroBatch } from "../../src/train/step/stepper.ts";
 import { mul } from "../../src/ops/elementwise.ts";
 import { checkGeneration } from "./generation.ts";
 import { checkSeed } from "./seed.ts";

@@ -17,7 +17,7 @@ import { reshape, slice } from "../../src/ops/movement.ts";
 import { PASSES } from "../../src/passes/optimize.ts";
 import { compile } from "../../src/runtime/compile.ts";
 import type { HostTensor } from "../../src/runtime/protocol.ts";
-import { Stepper } from "../../src/train/stepper.ts";
+import { Stepper } from "../../src/train/step/stepper.ts";
 import type { Check, CheckOptions } from "./check.ts";
 import {
   compareNumber,

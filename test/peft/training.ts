@@ -16,7 +16,7 @@ import type { Example, Task } from "../../src/tasks/task.ts";
 import { Evaluator } from "../../src/train/evaluate.ts";
 import { runLoop } from "../../src/train/loop.ts";
 import { trainOptions } from "../../src/train/options.ts";
-import { Stepper } from "../../src/train/stepper.ts";
+import { Stepper } from "../../src/train/step/stepper.ts";
 
 /** Longest text that the models take. */
 const MAX_LENGTH = 40;

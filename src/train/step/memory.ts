@@ -1,11 +1,11 @@
 /** @file The memory that a training run will take, estimated before it starts, and the refusal of one that cannot fit. */
 import { freemem, totalmem } from "node:os";
-import { LowrankError } from "../errors.ts";
-import { peakMemory } from "../graph/peak-memory.ts";
-import type { Model } from "../models/family.ts";
-import { countParameters } from "../nn/module.ts";
-import { optimize } from "../passes/optimize.ts";
-import type { Task } from "../tasks/task.ts";
+import { LowrankError } from "../../errors.ts";
+import { peakMemory } from "../../graph/peak-memory.ts";
+import type { Model } from "../../models/family.ts";
+import { countParameters } from "../../nn/module.ts";
+import { optimize } from "../../passes/optimize.ts";
+import type { Task } from "../../tasks/task.ts";
 import { buildGradients } from "./split-step.ts";
 import { isSplit } from "./stepper.ts";
 import { makeBuckets } from "./trainable.ts";

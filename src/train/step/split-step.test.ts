@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { modelFromConfig } from "../models/auto.ts";
-import { modelInputs } from "../models/inputs.ts";
-import { sizeOf } from "../graph/shape.ts";
-import type { Parameter } from "../nn/parameter.ts";
-import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
-import { randomGenerator } from "../random.ts";
-import { Engine } from "../runtime/engine.ts";
-import { objectiveOf } from "../tasks/objectives.ts";
+import { modelFromConfig } from "../../models/auto.ts";
+import { modelInputs } from "../../models/inputs.ts";
+import { sizeOf } from "../../graph/shape.ts";
+import type { Parameter } from "../../nn/parameter.ts";
+import { ADAMW_DEFAULTS } from "../../optim/adamw.ts";
+import { randomGenerator } from "../../random.ts";
+import { Engine } from "../../runtime/engine.ts";
+import { objectiveOf } from "../../tasks/objectives.ts";
 import { Stepper, type MicroBatch } from "./stepper.ts";
 
 const CONFIGS = {

@@ -1,15 +1,15 @@
 /** @file Running training steps: feeds the compiled graphs, and keeps count of the steps. The model's parameters and the
  * optimizer state live in the engine. */
-import { LowrankError } from "../errors.ts";
-import type { ParameterRule } from "../lora/lora-plus.ts";
-import { loadParameters } from "../nn/bind.ts";
-import { fromArray } from "../nn/init.ts";
-import { RANDOM_KEY } from "../nn/layers.ts";
-import { countParameters, type Module } from "../nn/module.ts";
-import type { Parameter } from "../nn/parameter.ts";
-import { biasCorrections } from "../optim/adamw.ts";
-import type { Engine } from "../runtime/engine.ts";
-import type { HostTensor } from "../runtime/protocol.ts";
+import { LowrankError } from "../../errors.ts";
+import type { ParameterRule } from "../../lora/lora-plus.ts";
+import { loadParameters } from "../../nn/bind.ts";
+import { fromArray } from "../../nn/init.ts";
+import { RANDOM_KEY } from "../../nn/layers.ts";
+import { countParameters, type Module } from "../../nn/module.ts";
+import type { Parameter } from "../../nn/parameter.ts";
+import { biasCorrections } from "../../optim/adamw.ts";
+import type { Engine } from "../../runtime/engine.ts";
+import type { HostTensor } from "../../runtime/protocol.ts";
 import { FusedStep } from "./fused-step.ts";
 import { SplitStep } from "./split-step.ts";
 import { STEP_INPUTS, type StepKind } from "./step.ts";

@@ -1,6 +1,6 @@
 /** @file Training steps that are one compiled graph each (step.ts). */
-import type { Program } from "../runtime/engine.ts";
-import { PromiseCache } from "./promise-cache.ts";
+import type { Program } from "../../runtime/engine.ts";
+import { PromiseCache } from "../promise-cache.ts";
 import { buildStep, type StepKind } from "./step.ts";
 import {
   compileStep,

@@ -1,14 +1,14 @@
 /** @file Trainable parameters as a few long vectors ("buckets", as in data-parallel training): the
  * optimizer then is a dozen operations on each instead of on every matrix. A parameter large enough is a
  * bucket of its own. */
-import type { Tensor } from "../graph/node.ts";
-import { sizeOf } from "../graph/shape.ts";
-import type { ParameterRule } from "../lora/lora-plus.ts";
-import { parameterValues } from "../nn/bind.ts";
-import type { Module } from "../nn/module.ts";
-import type { Parameter } from "../nn/parameter.ts";
-import { concat, reshape } from "../ops/movement.ts";
-import type { Engine } from "../runtime/engine.ts";
+import type { Tensor } from "../../graph/node.ts";
+import { sizeOf } from "../../graph/shape.ts";
+import type { ParameterRule } from "../../lora/lora-plus.ts";
+import { parameterValues } from "../../nn/bind.ts";
+import type { Module } from "../../nn/module.ts";
+import type { Parameter } from "../../nn/parameter.ts";
+import { concat, reshape } from "../../ops/movement.ts";
+import type { Engine } from "../../runtime/engine.ts";
 
 /** Elements after which a bucket is full: the dozen passes over it then stay in the processor's caches. */
 const BUCKET_ELEMENTS = 131_072;

@@ -1,12 +1,12 @@
 /** @file What runs training steps (stepper.ts) as compiled graphs: all in one (fused-step.ts), or in two parts for many
  * trainable parameters (split-step.ts). */
-import type { Graph } from "../graph/graph.ts";
-import type { Tensor } from "../graph/node.ts";
-import type { Module } from "../nn/module.ts";
-import type { OptimizeOptions } from "../passes/optimize.ts";
-import { compile } from "../runtime/compile.ts";
-import type { Engine, Program } from "../runtime/engine.ts";
-import type { HostTensor } from "../runtime/protocol.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Tensor } from "../../graph/node.ts";
+import type { Module } from "../../nn/module.ts";
+import type { OptimizeOptions } from "../../passes/optimize.ts";
+import { compile } from "../../runtime/compile.ts";
+import type { Engine, Program } from "../../runtime/engine.ts";
+import type { HostTensor } from "../../runtime/protocol.ts";
 import type { StepKind, StepOptions } from "./step.ts";
 import type { Bucket } from "./trainable.ts";
 

@@ -6,19 +6,19 @@
  * take 28, since it never writes what it reads. And the dozen passes of AdamW over a piece stay in the processor's
  * caches, where those over an embedding of 150 MB go to memory each time.
  */
-import type { Graph } from "../graph/graph.ts";
-import { input } from "../graph/leaves.ts";
-import type { Tensor } from "../graph/node.ts";
-import type { ParameterRule } from "../lora/lora-plus.ts";
-import { bindParameters } from "../nn/bind.ts";
-import type { Module } from "../nn/module.ts";
-import { add } from "../ops/elementwise.ts";
-import { scatterAddRowsOp } from "../ops/indexing.ts";
-import type { AdamWOptions } from "../optim/adamw.ts";
-import { clipFactor, globalNorm } from "../optim/clip.ts";
-import { PASSES, type OptimizeOptions } from "../passes/optimize.ts";
-import type { Engine, Program } from "../runtime/engine.ts";
-import { PromiseCache } from "./promise-cache.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { input } from "../../graph/leaves.ts";
+import type { Tensor } from "../../graph/node.ts";
+import type { ParameterRule } from "../../lora/lora-plus.ts";
+import { bindParameters } from "../../nn/bind.ts";
+import type { Module } from "../../nn/module.ts";
+import { add } from "../../ops/elementwise.ts";
+import { scatterAddRowsOp } from "../../ops/indexing.ts";
+import type { AdamWOptions } from "../../optim/adamw.ts";
+import { clipFactor, globalNorm } from "../../optim/clip.ts";
+import { PASSES, type OptimizeOptions } from "../../passes/optimize.ts";
+import type { Engine, Program } from "../../runtime/engine.ts";
+import { PromiseCache } from "../promise-cache.ts";
 import { gradientsOf, scalarInput, updated, type StepKind } from "./step.ts";
 import {
   compileStep,

@@ -1,6 +1,6 @@
 /** @file Copies of everything that training changes, to go back to the best adapter. */
-import { findNonFinite } from "../io/float16.ts";
-import type { Engine } from "../runtime/engine.ts";
+import { findNonFinite } from "../../io/float16.ts";
+import type { Engine } from "../../runtime/engine.ts";
 import type { Bucket } from "./trainable.ts";
 
 /** Values of the trainable parameters by bucket. */

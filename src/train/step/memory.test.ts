@@ -1,9 +1,9 @@
 import { describe, expect, it, test } from "vitest";
-import { applyLora } from "../lora/apply.ts";
-import { loraConfig } from "../lora/config.ts";
-import { modelFromConfig } from "../models/auto.ts";
-import { countParameters } from "../nn/module.ts";
-import { sequenceClassification } from "../tasks/sequence-classification.ts";
+import { applyLora } from "../../lora/apply.ts";
+import { loraConfig } from "../../lora/config.ts";
+import { modelFromConfig } from "../../models/auto.ts";
+import { countParameters } from "../../nn/module.ts";
+import { sequenceClassification } from "../../tasks/sequence-classification.ts";
 import { availableMemory, estimateMemory, requireMemory } from "./memory.ts";
 
 const GPT2 = { model_type: "gpt2", embd_pdrop: 0, attn_pdrop: 0, resid_pdrop: 0 };

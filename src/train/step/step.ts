@@ -5,19 +5,19 @@
  * and divides by the number of labels of the whole step, which is fed. Its graph is one of four, by
  * whether gradients of earlier micro-batches come in and whether the update is made or gradients go out.
  */
-import { grad } from "../autodiff/grad.ts";
-import type { Graph } from "../graph/graph.ts";
-import { input } from "../graph/leaves.ts";
-import type { Tensor } from "../graph/node.ts";
-import type { ParameterRule } from "../lora/lora-plus.ts";
-import { bindParameters } from "../nn/bind.ts";
-import type { Module } from "../nn/module.ts";
-import { add, mul } from "../ops/elementwise.ts";
-import { adamw, type AdamWOptions, type AdamWScalars, type AdamWState } from "../optim/adamw.ts";
-import { clippingFactor, globalNorm } from "../optim/clip.ts";
-import { deadRows } from "../passes/dead-rows.ts";
-import type { OptimizeOptions } from "../passes/optimize.ts";
-import { PASSES, type PassName } from "../passes/optimize.ts";
+import { grad } from "../../autodiff/grad.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { input } from "../../graph/leaves.ts";
+import type { Tensor } from "../../graph/node.ts";
+import type { ParameterRule } from "../../lora/lora-plus.ts";
+import { bindParameters } from "../../nn/bind.ts";
+import type { Module } from "../../nn/module.ts";
+import { add, mul } from "../../ops/elementwise.ts";
+import { adamw, type AdamWOptions, type AdamWScalars, type AdamWState } from "../../optim/adamw.ts";
+import { clippingFactor, globalNorm } from "../../optim/clip.ts";
+import { deadRows } from "../../passes/dead-rows.ts";
+import type { OptimizeOptions } from "../../passes/optimize.ts";
+import { PASSES, type PassName } from "../../passes/optimize.ts";
 import { flattenGradients, type Bucket } from "./trainable.ts";
 
 /** Names of the scalars that a step is fed, float32 []. */
