@@ -4,7 +4,7 @@ import { Linear } from "../nn/layers.ts";
 import { countParameters, Module, ModuleList } from "../nn/module.ts";
 import { checkRanks, loraLayers } from "./apply.ts";
 import { loraConfig, type LoraOptions } from "./config.ts";
-import { checkNames, findTargets } from "./targets.ts";
+import { checkNames, findTargets, idleTargets } from "./targets.ts";
 
 /** Paths of the layers that options adapt. */
 async function paths(options: LoraOptions): Promise<string[]> {
@@ -223,6 +223,20 @@ describe("options", () => {
     );
     expect(() => check({ excludeModules: ".*\\.key", rankPattern: { query: 2 } })).not.toThrow();
     expect(() => check({ excludeModules: "key" })).toThrow('excludeModules: "key" matches no');
+  });
+
+  test("targets that adapt nothing beside others", () => {
+    const { model, family } = baseModel("bert");
+    const warning = (targetModules: LoraOptions["targetModules"]): string | undefined => {
+      const config = loraConfig({ targetModules: targetModules ?? null });
+      return idleTargets(config.targetModules, [...findTargets(model, config, family).keys()]);
+    };
+    expect(warning(["query", "valve", "q_proj", "layer.0.attention.self.key"])).toBe(
+      'Of the target modules, "valve", "q_proj" adapt nothing. Adapted are: query, key.',
+    );
+    expect(warning(["query", "key"])).toBeUndefined();
+    expect(warning("all-linear")).toBeUndefined();
+    expect(warning(null)).toBeUndefined();
   });
 
   test("every problem in one error", () => {

@@ -107,6 +107,22 @@ export function checkNames(
   );
 }
 
+/**
+ * Names among the targets that adapt nothing, where others do: perhaps misspelt, perhaps of another model, since lists that fit
+ * several are common. One line for all; undefined where every name means a module.
+ */
+export function idleTargets(
+  wanted: LoraConfig["targetModules"],
+  adapted: readonly string[],
+): string | undefined {
+  if (!Array.isArray(wanted)) return undefined;
+  const idle = wanted.filter((name) => !adapted.some((path) => isNamed(path, [name])));
+  if (idle.length === 0) return undefined;
+  const names = idle.map((name) => JSON.stringify(name)).join(", ");
+  const verb = idle.length === 1 ? "adapts" : "adapt";
+  return `Of the target modules, ${names} ${verb} nothing. Adapted are: ${lastNames(adapted)}.`;
+}
+
 function unmatched(
   option: string,
   names: readonly string[],

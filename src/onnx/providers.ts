@@ -13,8 +13,9 @@ export interface Provider {
   /** Whether there is a kernel for an ONNX operator on data of a type. Operators outside ONNX's own
    * domain carry theirs: "com.microsoft.FusedMatMul". */
   runs(operator: string, dtype: DType): boolean;
-  /** Whether tensors are worth cutting to the size of a processor's cache (passes/tile.ts). */
-  readonly cachesRows: boolean;
+  /** Whether it pays to lay tensors out for a processor's caches and kernels: cut to pieces (passes/tile.ts), transposed before
+   * products (passes/transpose-first.ts). */
+  readonly hasCaches: boolean;
   /** Whether one program serves sequences of any length (graph/dynamic.ts); otherwise each length
    * gets its own. */
   readonly dynamicLengths: boolean;
@@ -91,7 +92,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
   cpu: {
     name: "cpu",
     runs: everything,
-    cachesRows: true,
+    hasCaches: true,
     dynamicLengths: true,
     packsWeights: true,
     sparesCopies: true,
@@ -99,7 +100,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
   webgpu: {
     name: "webgpu",
     runs: (operator, dtype) => WEBGPU[operator]?.includes(dtype) ?? false,
-    cachesRows: false,
+    hasCaches: false,
     dynamicLengths: false,
     packsWeights: false,
     sparesCopies: false,
@@ -107,7 +108,7 @@ const TABLE: Readonly<Record<ProviderName, Provider>> = {
   cuda: {
     name: "cuda",
     runs: everything,
-    cachesRows: false,
+    hasCaches: false,
     dynamicLengths: false,
     packsWeights: false,
     sparesCopies: false,

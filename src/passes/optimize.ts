@@ -12,8 +12,17 @@ import { flatten } from "./flatten.ts";
 import { fold } from "./fold.ts";
 import { fuseGemm } from "./fuse.ts";
 import { tile } from "./tile.ts";
+import { transposeFirst } from "./transpose-first.ts";
 
-export const PASSES = ["fold", "cse", "fuse", "flatten", "tile", "dead-rows"] as const;
+export const PASSES = [
+  "fold",
+  "cse",
+  "fuse",
+  "flatten",
+  "transpose-first",
+  "tile",
+  "dead-rows",
+] as const;
 export type PassName = (typeof PASSES)[number];
 
 export interface OptimizeOptions {
@@ -45,6 +54,7 @@ export function optimize(graph: Graph, options: OptimizeOptions = {}): Graph {
     if (enabled("flatten")) run("flatten", flatten);
   }
   if (enabled("fold")) run("fold", fold);
+  if (enabled("transpose-first")) run("transpose-first", transposeFirst);
   if (enabled("cse")) run("cse", cse);
   if (enabled("tile")) run("tile", tile);
   return current;

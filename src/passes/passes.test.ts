@@ -31,6 +31,7 @@ import { fold } from "./fold.ts";
 import { fuseGemm } from "./fuse.ts";
 import { optimize } from "./optimize.ts";
 import { tile } from "./tile.ts";
+import { transposeFirst } from "./transpose-first.ts";
 import { verify } from "./verify.ts";
 
 /** Roundings of sums of a dozen float32 products of order 1, in another order. */
@@ -301,6 +302,24 @@ describe("tile", () => {
   });
 });
 
+describe("transpose-first", () => {
+  const [rows, wide] = [input("rows", "float32", [6, 3]), input("wide", "float32", [6, 256])];
+
+  test("transposes the first operand of products with many columns", async () => {
+    const turned = await after(transposeFirst, matmul(rows, wide, { transposeA: true }));
+    expect(ops(turned)).toMatchObject({ transpose: 1, matmul: 1 });
+    const product = Object.values(turned.outputs)[0]!.node;
+    expect(product.attrs).toEqual({ transposeA: false, transposeB: false });
+  });
+
+  test("leaves the others alone", () => {
+    const thin = { outputs: { y: matmul(wide, rows, { transposeA: true }) } };
+    expect(transposeFirst(thin).outputs["y"]).toBe(thin.outputs.y);
+    const plain = { outputs: { y: matmul(input("left", "float32", [3, 6]), wide) } };
+    expect(transposeFirst(plain).outputs["y"]).toBe(plain.outputs.y);
+  });
+});
+
 describe("verify", () => {
   test("finds types that do not follow from the inputs", () => {
     const [node] = [add(x, x).node];
@@ -324,7 +343,7 @@ describe("verify", () => {
       { afterPass: (name, graph) => seen.push(verify(graph, name) && name) },
     );
     const round = ["fold", "cse", "fuse", "flatten"];
-    expect(seen).toEqual(["expand", ...round, ...round, "fold", "cse", "tile"]);
+    expect(seen).toEqual(["expand", ...round, ...round, "fold", "transpose-first", "cse", "tile"]);
   });
 });
 

@@ -23,7 +23,9 @@ export async function compile(
   { passes = PASSES, onGraph, ...options }: CompileOptions = {},
 ): Promise<Program> {
   const target = provider(engine.device);
-  const useful = target.cachesRows ? passes : passes.filter((pass) => pass !== "tile");
+  const useful = target.hasCaches
+    ? passes
+    : passes.filter((pass) => pass !== "tile" && pass !== "transpose-first");
   const optimized = optimize(graph, { ...options, passes: useful, runs: target.runs });
   onGraph?.(optimized);
   const { allowFallback } = engine.options;

@@ -36,9 +36,9 @@ function problem(config: Record<string, unknown>, headRows: number): unknown {
   return sequenceClassification.fromConfig(config, headRows).modelConfig["problem_type"];
 }
 
-/** The labels of a task on a base with this configuration. */
-function labels(base: Record<string, unknown>): unknown {
-  return sequenceClassification.create(train, columns, base).details["labels"];
+/** The labels of a task on a head with these. */
+function labels(head: readonly string[], stays = false): unknown {
+  return sequenceClassification.create(train, columns, { labels: head, stays }).details["labels"];
 }
 
 describe("sequence classification", () => {
@@ -146,10 +146,17 @@ describe("sequence classification", () => {
     );
   });
 
-  it("keeps the order of a checkpoint's labels where they are the data's", () => {
-    expect(labels({ id2label: { 1: "ham", 0: "spam" } })).toEqual(["spam", "ham"]);
-    expect(labels({ id2label: { 0: "LABEL_0", 1: "LABEL_1" } })).toEqual(["ham", "spam"]);
-    expect(labels({ id2label: { 0: "spam", 1: "ham", 2: "other" } })).toEqual(["ham", "spam"]);
+  it("keeps the order of a head's labels where they are the data's", () => {
+    expect(labels(["spam", "ham"])).toEqual(["spam", "ham"]);
+    expect(labels(["LABEL_0", "LABEL_1"])).toEqual(["ham", "spam"]);
+    expect(labels(["spam", "ham", "other"])).toEqual(["ham", "spam"]);
+  });
+
+  it("keeps all labels of a head that stays, and has no others", () => {
+    expect(labels(["spam", "other", "ham"], true)).toEqual(["spam", "other", "ham"]);
+    expect(() => labels(["spam", "eggs"], true)).toThrow(
+      "adapter: expected the labels that it was trained for (spam, eggs), got also ham. Leave these out, or train a new adapter.",
+    );
   });
 
   it("is found by its names", () => {

@@ -44,11 +44,11 @@ export const sequenceClassification: TaskKind<"sequence-classification"> = {
     return chooseProblem(table, labelColumns, options).strata(table, labelColumns, options);
   },
 
-  create(table, options, base = {}) {
+  create(table, options, head) {
     const textColumns = findTextColumns(table, options);
     const labelColumns = findLabelColumns(table, options.labelColumn);
     const problem = chooseProblem(table, labelColumns, options);
-    const { state, warnings = [] } = problem.define(table, labelColumns, options, base);
+    const { state, warnings = [] } = problem.define(table, labelColumns, options, head);
     return makeTask({ ...state, ...textColumns, labelColumn: labelColumns.join(",") }, warnings);
   },
 

@@ -6,6 +6,7 @@ import type { InputOptions, InputShape } from "../models/inputs.ts";
 import type { Model, TaskType } from "../models/family.ts";
 import type { HostTensor } from "../runtime/protocol.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import type { HeadLabels } from "./head-labels.ts";
 import type { Columns, TaskOptions, UseSettings } from "./options.ts";
 
 /** A tokenised example: one row of a batch. A long input may make several. T tokens. */
@@ -137,8 +138,8 @@ export interface TaskKind<Name extends string = string> {
   strata(table: Table, options: TaskOptions): number[];
   /** Where rows belong together: the group of each. Groups are held out whole, whatever the strata. */
   groups?(table: Table, options: TaskOptions): number[];
-  /** The task that training data defines; `base`: the base model's config.json. Throws LowrankError("data"). */
-  create(table: Table, options: TaskOptions, base?: Readonly<Record<string, unknown>>): Task;
+  /** The task that training data defines, on a head that is there already, if one is. Throws LowrankError("data"). */
+  create(table: Table, options: TaskOptions, head?: HeadLabels): Task;
   /** The task of a saved adapter. Throws LowrankError("config"). */
   restore(state: unknown, where: string): Task;
   /** The task of an adapter from elsewhere, by its base's config.json and its head's rows (0: no head). */

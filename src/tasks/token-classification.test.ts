@@ -81,6 +81,19 @@ function message(run: () => unknown): string {
 }
 
 describe("token classification", () => {
+  it("keeps the places of a head's labels", () => {
+    const labels = ["B-per", "I-per", "O", "B-loc", "I-loc"];
+    const own = tokenClassification.create(table(rows), {}, { labels, stays: false });
+    expect(own.state["labels"]).toEqual(labels);
+    const [first] = own.readExamples(table(rows), encoder()).examples as SentenceExample[];
+    expect([...first!.labels].filter((label) => label >= 0)).toEqual([0, 2, 2, 3, 4]);
+    const more = [...labels, "B-org", "I-org"];
+    const named = (stays: boolean) =>
+      tokenClassification.create(table(rows), {}, { labels: more, stays }).state["labels"];
+    expect(named(true)).toEqual(more);
+    expect(named(false)).toEqual(LABELS);
+  });
+
   it("takes its labels from the data, O first, into the model's configuration", () => {
     expect(task.modelConfig).toEqual({
       id2label: Object.fromEntries(LABELS.entries()),

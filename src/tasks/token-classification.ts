@@ -29,7 +29,7 @@ import {
 import { SPAN_UNITS } from "./entities/spans.ts";
 import { entitiesOf, labelsOf, type Tag } from "./entities/tags.ts";
 import { LABELS, objectiveOf } from "./objectives.ts";
-import { labelsOfHead } from "./head-labels.ts";
+import { labelsOfHead, placeLabels } from "./head-labels.ts";
 import { settingsOf, taskSettings } from "./options.ts";
 import { knownColumns, parseState } from "./state.ts";
 import type { Task, TaskKind } from "./task.ts";
@@ -103,7 +103,7 @@ export const tokenClassification: TaskKind<"token-classification"> = {
     });
   },
 
-  create(table, options) {
+  create(table, options, head) {
     const { tagScheme, tagNames, spanUnit, labelAllTokens, stride, classWeights } =
       settingsOf(options);
     const columns = findTagColumns(table, options);
@@ -117,7 +117,7 @@ export const tokenClassification: TaskKind<"token-classification"> = {
           "Choose the column of tags with tagsColumn.",
       );
     }
-    const labels = labelsOf(types, tagScheme);
+    const labels = placeLabels(labelsOf(types, tagScheme), head);
     const space = labelSpace(labels);
     return makeTask({
       labels,

@@ -67,6 +67,29 @@ it.each([
   expect(bestLoss(after)).toBeCloseTo(bestLoss(before), 6);
 });
 
+it("keeps labels that the new data lacks", async () => {
+  const [first, second] = [join(root, "three"), join(root, "three-again")];
+  const mixed = [...rows, { text: "neither", label: "mixed" }, { text: "so so", label: "mixed" }];
+  await train({ r: 4, output: first, steps: 2, data: mixed });
+  await train({ adapter: first, output: second, steps: 2 });
+  const labels = { 0: "bad", 1: "good", 2: "mixed" };
+  expect(read(second, "lowrank.json").modelConfig.id2label).toEqual(labels);
+});
+
+it("warns of a base whose head was trained for other labels", async () => {
+  const directory = join(root, "whole");
+  await train({ method: "full", save: "model", output: directory, steps: 1 });
+  const spam = rows.map(({ text, label }) => ({ text, label: label === "good" ? "ham" : "spam" }));
+  const warnings = async (data: TrainerOptions["data"]): Promise<string[]> => {
+    const events = await train({ model: directory, data, output: join(root, "on"), steps: 1 });
+    return events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
+  };
+  expect(await warnings(spam)).toEqual([
+    "The base model's head was trained for bad, good, and goes on with ham, spam in their places.",
+  ]);
+  expect(await warnings(rows)).toEqual([]);
+});
+
 it("refuses what does not go with it", async () => {
   const adapter = join(root, "kept");
   await train({ r: 4, output: adapter, steps: 1 });
@@ -81,7 +104,9 @@ it("refuses what does not go with it", async () => {
   );
   expect(await failure({ method: "full" })).toContain("adapter: goes with method lora");
   const three = [...rows, { text: "neither", label: "mixed" }, { text: "so so", label: "mixed" }];
-  expect(await failure({ data: three })).toContain("adapter_model.safetensors");
+  expect(await failure({ data: three })).toBe(
+    "adapter: expected the labels that it was trained for (bad, good), got also mixed. Leave these out, or train a new adapter.",
+  );
   expect(await failure({ output: adapter })).toContain("refusing to overwrite");
   const config = read(adapter, "adapter_config.json");
   const changed = { ...config, task_type: "TOKEN_CLS" };

@@ -6,9 +6,10 @@ import type { OutputDirectory } from "../io/files.ts";
 import { readModelConfig } from "../io/model-config.ts";
 import { ADAMW_DEFAULTS } from "../optim/adamw.ts";
 import { Engine } from "../runtime/engine.ts";
+import { namedLabels, otherLabelsWarning, type HeadLabels } from "../tasks/head-labels.ts";
 import { findTask } from "../tasks/registry.ts";
-import type { Example, Examples, Task } from "../tasks/task.ts";
-import { loadBase, type Base } from "./base.ts";
+import type { Example, Examples, Task, TaskKind } from "../tasks/task.ts";
+import { isNamedIn, loadBase, type Base } from "./base.ts";
 import { sourceName, trainingData, type DataSource } from "./data.ts";
 import { readManifest } from "./manifest.ts";
 import { fullMethod } from "./methods/full.ts";
@@ -59,7 +60,8 @@ export async function prepare(
   });
   const kind = findTask(asked.task);
   const tables = await trainingData(kind, { ...asked, data, validationData });
-  const task = kind.create(tables.train, asked, await configOf(asked));
+  const head = await headLabels(kind, asked);
+  const task = kind.create(tables.train, asked, head);
   checkBestMetric(task, asked);
 
   const { model: directory, maxLength, newHead, dropout } = asked;
@@ -85,17 +87,31 @@ export async function prepare(
     train: train.examples,
     validation: validation.examples,
     truncated: train.truncated + validation.truncated,
-    warnings: [tables, base, task, train, validation].flatMap(({ warnings = [] }) => warnings),
+    warnings: [
+      ...[tables, base, task, method, train, validation].flatMap(({ warnings = [] }) => warnings),
+      ...labelsWarnings(head, task, base),
+    ],
     sources: { data: absolute(data), validationData: absolute(validationData) },
     fingerprint: () => (fingerprint ??= examplesHash(train.examples, validation.examples)),
   };
 }
 
-/** The base model's configuration, with the labels of an adapter that is trained on. */
-async function configOf({ model, adapter }: TrainOptions): Promise<Record<string, unknown>> {
-  const config = await readModelConfig(model);
+/** What the head was trained for: that of an adapter that is trained on, else the base model's. */
+async function headLabels(
+  { name }: TaskKind,
+  { model, adapter }: TrainOptions,
+): Promise<HeadLabels | undefined> {
   const manifest = adapter === undefined ? undefined : await readManifest(adapter);
-  return { ...config, ...manifest?.modelConfig };
+  const stays = manifest?.task.name === name;
+  const labels = namedLabels(stays ? manifest.modelConfig : await readModelConfig(model));
+  return labels && { labels, stays };
+}
+
+function labelsWarnings(head: HeadLabels | undefined, task: Task, base: Base): string[] {
+  const isNew = base.newParameters.some((name) => isNamedIn(name, base.family.headModules));
+  const trained = namedLabels(task.modelConfig);
+  const warning = head && trained && !isNew ? otherLabelsWarning(head, trained) : undefined;
+  return warning === undefined ? [] : [warning];
 }
 
 const absolute = (source: DataSource | undefined): string | null =>

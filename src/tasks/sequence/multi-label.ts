@@ -8,14 +8,10 @@ import {
 } from "../../data/label-lists.ts";
 import { similarLabels } from "../../data/labels.ts";
 import { columnOf, type Table } from "../../data/table.ts";
+import { placeLabels } from "../head-labels.ts";
 import { multiLabelMetrics, type LabelMetrics } from "../metrics.ts";
 import type { Metrics, MetricTable } from "../task.ts";
-import {
-  inCheckpointOrder,
-  type ProblemKind,
-  type SequenceProblem,
-  type State,
-} from "./problem.ts";
+import type { ProblemKind, SequenceProblem, State } from "./problem.ts";
 import { labelTable } from "./single-label.ts";
 
 /** The labels of a text. */
@@ -38,7 +34,7 @@ const EVEN = 0.5;
 
 export const multiLabel: ProblemKind = {
   type: "multi_label_classification",
-  define(table, labelColumns, { labelSeparator, threshold = EVEN }, base) {
+  define(table, labelColumns, { labelSeparator, threshold = EVEN }, head) {
     const column = columnOf(table, labelColumns[0]!);
     const separator = labelSeparator ?? findSeparator(column);
     const lists = readLists(table, labelColumns, separator);
@@ -46,7 +42,7 @@ export const multiLabel: ProblemKind = {
     return {
       state: {
         problemType: "multi_label_classification",
-        labels: inCheckpointOrder(labels, base),
+        labels: placeLabels(labels, head),
         ...(separator === undefined || labelColumns.length > 1
           ? {}
           : { labelSeparator: separator }),

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import type { Table } from "../../data/table.ts";
 import type { HostTensor } from "../../runtime/protocol.ts";
+import type { HeadLabels } from "../head-labels.ts";
 import { PROBLEM_TYPES, type ProblemType } from "../objectives.ts";
 import type { TaskOptions, UseSettings } from "../options.ts";
 import type { Metrics, MetricTable } from "../task.ts";
@@ -36,9 +37,6 @@ export interface Defined {
   readonly warnings?: readonly string[];
 }
 
-/** config.json of a base model. */
-export type BaseConfig = Readonly<Record<string, unknown>>;
-
 /** T: the target of an example, P: what is predicted, as plain JSON. */
 export interface SequenceProblem<T = any, P = any> {
   /** What to show of it when training starts. */
@@ -70,18 +68,9 @@ export interface ProblemKind {
     table: Table,
     labelColumns: readonly string[],
     options: TaskOptions,
-    base: BaseConfig,
+    head: HeadLabels | undefined,
   ): Defined;
   /** A class of each row, in whose proportions a part is held out. */
   strata(table: Table, labelColumns: readonly string[], options: TaskOptions): number[];
   make(state: State): SequenceProblem;
-}
-
-/** The labels in the order of a checkpoint that has the same ones, so that its head keeps its meaning. */
-export function inCheckpointOrder(labels: readonly string[], { id2label }: BaseConfig): string[] {
-  const stored = Object.entries((id2label ?? {}) as Readonly<Record<string, string>>)
-    .sort(([a], [b]) => Number(a) - Number(b))
-    .map(([, label]) => label);
-  const isSame = stored.length === labels.length && labels.every((label) => stored.includes(label));
-  return isSame ? stored : [...labels];
 }

@@ -3,6 +3,7 @@ import { balancedClassWeights, encodeLabels, labelSet, similarLabels } from "../
 import { columnOf } from "../../data/table.ts";
 import { IGNORED_LABEL } from "../../ops/functional.ts";
 import { rowValues } from "../collate.ts";
+import { placeLabels } from "../head-labels.ts";
 import {
   accuracy,
   confusionMatrix,
@@ -12,12 +13,7 @@ import {
 } from "../metrics.ts";
 import { softmax } from "../softmax.ts";
 import type { Metrics, MetricTable } from "../task.ts";
-import {
-  inCheckpointOrder,
-  type ProblemKind,
-  type SequenceProblem,
-  type State,
-} from "./problem.ts";
+import type { ProblemKind, SequenceProblem, State } from "./problem.ts";
 
 /** A label for a text. */
 export interface ClassificationPrediction {
@@ -38,9 +34,9 @@ export interface ClassificationDetails {
 
 export const singleLabel: ProblemKind = {
   type: "single_label_classification",
-  define(table, [labelColumn], { classWeights }, base) {
+  define(table, [labelColumn], { classWeights }, head) {
     const column = columnOf(table, labelColumn!);
-    const labels = inCheckpointOrder(labelSet(column).labels, base);
+    const labels = placeLabels(labelSet(column).labels, head);
     const weights =
       classWeights === "balanced"
         ? { classWeights: balancedClassWeights(encodeLabels(column, labels), labels.length) }

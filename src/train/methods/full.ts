@@ -34,6 +34,7 @@ export function fullMethod(options: TrainOptions, base: PretrainedModel, task: T
   const trained = countParameters(model, { trainable: true });
   const stored = options.save === "delta" ? trained : countParameters(model);
   const common = {
+    warnings: [],
     storedBytes: BYTES[options.saveDtype] * stored,
     rules: decayRules(model),
     tags: ["full-fine-tuning"],

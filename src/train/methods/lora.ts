@@ -15,6 +15,7 @@ import {
 import {
   checkNames,
   findTargets,
+  idleTargets,
   isSaved,
   modulesToSave,
   targetNames,
@@ -46,7 +47,9 @@ export async function loraMethod(
     adapter === undefined
       ? adapterConfig(options, base, task)
       : await storedConfig(adapter, base, task);
-  applyLora(base.model, lora, base.family);
+  const layers = applyLora(base.model, lora, base.family);
+  const idle =
+    adapter === undefined ? idleTargets(options.targetModules, [...layers.keys()]) : undefined;
   if (adapter !== undefined) await loadAdapterWeights(adapter, base.model, lora);
   const { loraPlusLrRatio: ratio, loraPlusLrEmbedding, learningRate } = options;
   const embeddingRatio = loraPlusLrEmbedding / learningRate;
@@ -58,6 +61,7 @@ export async function loraMethod(
       `the base model${loadedWith(task)}.`,
     tags: ["lora"],
     storedBytes: adapterBytes(base.model, lora),
+    warnings: idle === undefined ? [] : [idle],
     ...(ratio === undefined ? {} : { rules: loraPlusRules(base.model, { ratio, embeddingRatio }) }),
     save: (directory, _, values) =>
       saveAdapter(directory, base.model, {

@@ -17,6 +17,8 @@ export interface Method {
   readonly tags: readonly string[];
   /** Of the files with weights. */
   readonly storedBytes: number;
+  /** What the user should know before training. */
+  readonly warnings: readonly string[];
   /** Other learning rates, or no weight decay, for some parameters. */
   readonly rules?: ReadonlyMap<Parameter, ParameterRule>;
   /** Write the weights, and what describes them, into a directory that will be `target`. Throws LowrankError "training" when values
