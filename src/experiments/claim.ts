@@ -23,7 +23,7 @@ export interface Claim {
 
 /**
  * Make a directory an experiment's, or check that it is already; it then has the plan of the given extent.
- * Throws LowrankError("usage") when it holds something else, and then says what differs.
+ * Throws LowrankError("usage") when it holds another one, and then says what differs, "io" when it holds something else.
  */
 export async function claimDirectory(
   directory: string,
@@ -54,7 +54,7 @@ export async function claimDirectory(
     throw ioError(directory, `write the ${what} into it`, error);
   }
   throw new LowrankError(
-    "usage",
+    "io",
     `${directory}: the directory exists and holds no ${what}. Choose another one.`,
   );
 }

@@ -34,7 +34,7 @@ const PLAN_FILE = "compare.json";
 
 /**
  * Run all trials, or those that a comparison in the same directory has not run, which may have had other methods, ranks or seeds.
- * Throws LowrankError("usage") when the directory holds another comparison or something else.
+ * Throws LowrankError("usage") when the directory holds another comparison, "io" when it holds something else.
  */
 export async function runComparedTrials(
   options: ComparedTrialsOptions,

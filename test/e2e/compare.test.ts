@@ -130,7 +130,7 @@ it(
     writeFileSync(join(root, "taken/notes.txt"), "mine");
     const { code, stderr } = await compare("--output taken --ranks 1");
     expect({ code, stderr }).toEqual({
-      code: 2,
+      code: 1,
       stderr: "lowrank: taken: the directory exists and holds no comparison. Choose another one.\n",
     });
     expect(readdirSync(join(root, "taken"))).toEqual(["notes.txt"]);

@@ -96,7 +96,7 @@ export const extract = defineCommand({
       const evaluate = (directory: string): Promise<Metrics | undefined> =>
         data === undefined
           ? Promise.resolve(undefined)
-          : metricsOf(directory, data, { columns, base, use });
+          : metricsOf(directory, data, { columns, base, use, isNoted: directory === options.from });
       const before = await evaluate(options.from);
       const report = await extractShown({ ...options, base });
       const after = await evaluate(options.output);
@@ -164,19 +164,21 @@ interface Evaluation {
   readonly columns: Columns;
   readonly base: string;
   readonly use: PredictorOptions;
+  /** Whether to say what the user should know of the data: once for both evaluations. */
+  readonly isNoted: boolean;
 }
 
 async function metricsOf(
   directory: string,
   data: string,
-  { columns, base, use }: Evaluation,
+  { columns, base, use, isNoted }: Evaluation,
 ): Promise<Metrics> {
   // A whole model needs no base.
   const model = trainedKind(directory) === "model" ? {} : { model: base };
   const predictor = await Predictor.load(directory, { ...use, ...model });
   try {
     const metrics = await predictor.evaluate(data, columns);
-    noteWarnings(predictor);
+    if (isNoted) noteWarnings(predictor);
     return metrics;
   } finally {
     await predictor.close();
