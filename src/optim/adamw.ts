@@ -3,6 +3,7 @@
  * torch.optim.AdamW up to rounding. */
 import type { Tensor } from "../graph/node.ts";
 import { add, div, mul, sqrt, sub } from "../ops/elementwise.ts";
+import type { AdamWFactors } from "../runtime/adamw-kernel.ts";
 
 export interface AdamWOptions {
   /** Decay rates of the moments. Default [0.9, 0.999]. */
@@ -59,6 +60,31 @@ export function adamw(
       : mul(state.parameter, sub(1, mul(learningRate, weightDecay)));
   const parameter = sub(decayed, mul(rate, div(firstMoment, denominator)));
   return { parameter, firstMoment, secondMoment };
+}
+
+/** The same update as what the kernel of runtime/adamw-kernel.ts multiplies by. */
+export function adamwFactors(
+  {
+    learningRate,
+    biasCorrections: [correction1, correction2],
+    gradientScale,
+  }: {
+    readonly learningRate: number;
+    readonly biasCorrections: readonly [number, number];
+    readonly gradientScale: number;
+  },
+  { betas: [beta1, beta2], eps, weightDecay }: AdamWOptions,
+): AdamWFactors {
+  const correction = Math.sqrt(correction2);
+  return {
+    decay1: beta1,
+    gain1: gradientScale * (1 - beta1),
+    decay2: beta2,
+    gain2: gradientScale * Math.sqrt(1 - beta2),
+    eps: correction * eps,
+    rate: (learningRate * correction) / correction1,
+    keep: 1 - learningRate * weightDecay,
+  };
 }
 
 /** 1 - βᵗ for both moments; `step` counts from 1. */

@@ -9,6 +9,7 @@ import { provider } from "../onnx/providers.ts";
 import { DYNAMIC_LENGTH, resolveDimension } from "../graph/dynamic.ts";
 import { formatShape, sameShape, sizeOf } from "../graph/shape.ts";
 import { BYTES } from "../graph/dtype.ts";
+import type { AdamWFactors, StateVector } from "./adamw-kernel.ts";
 import { Gate, guardExit } from "./gate.ts";
 import {
   CLOSED,
@@ -146,6 +147,19 @@ export class Engine {
   /** A copy of a stored tensor. */
   get(name: string): Promise<HostTensor> {
     return this.#request("get", { name });
+  }
+
+  /**
+   * Make room in the store for `length` trained numbers, with gradient and moments, such that `adamw` can update them; all are
+   * zero. False where that is not possible: on another device than the CPU, for more numbers than MAX_STATE_LENGTH, without memory.
+   */
+  state(names: Readonly<Record<StateVector, string>>, length: number): Promise<boolean> {
+    return this.#request("state", { names, length });
+  }
+
+  /** A step of AdamW of the state whose parameter has this name. */
+  async adamw(parameter: string, factors: AdamWFactors): Promise<void> {
+    await this.#request("adamw", { parameter, factors });
   }
 
   /** Set all elements of stored tensors or views to 0. */

@@ -10,6 +10,7 @@ import { isDynamic } from "../graph/dynamic.ts";
 import type { TensorType } from "../graph/node.ts";
 import { sizeOf, type Shape } from "../graph/shape.ts";
 import { UNREADABLE } from "../onnx/model.ts";
+import { MAX_STATE_LENGTH, OptimizerState, STATE_VECTORS } from "./adamw-kernel.ts";
 import { resolveDevice } from "./device.ts";
 import { installation } from "./installation.ts";
 import type {
@@ -33,6 +34,8 @@ interface Program {
 interface Resident {
   tensor: ort.Tensor;
   spare?: ort.Tensor;
+  /** What it is a vector of: it stays where it is. */
+  state?: OptimizerState;
 }
 
 type Handlers = {
@@ -95,8 +98,30 @@ export function createHost(): Handlers {
     },
 
     put({ name, tensor }) {
+      const known = store.get(name);
+      if (known?.state && sizeOf(known.tensor.dims) === tensor.data.length) {
+        (known.tensor.data as Float32Array).set(tensor.data as Float32Array);
+        return;
+      }
       views.delete(name);
       store.set(name, { tensor: toOrt(tensor) });
+    },
+
+    state({ names, length }) {
+      const state = options.device === "cpu" ? makeState(length) : undefined;
+      if (!state) return false;
+      for (const vector of STATE_VECTORS) {
+        views.delete(names[vector]);
+        const tensor = makeTensor("float32", state.vectors[vector], [length]);
+        store.set(names[vector], { tensor, state });
+      }
+      return true;
+    },
+
+    adamw({ parameter, factors }) {
+      const { state } = resident(parameter);
+      if (!state) throw new Error(`"${parameter}" is no optimizer's state`);
+      state.step(factors);
     },
 
     view({ name, view }) {
@@ -237,6 +262,17 @@ function sessionOptions({
     enableMemPattern: false,
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
   };
+}
+
+/** Undefined where there is no room. */
+function makeState(length: number): OptimizerState | undefined {
+  if (length > MAX_STATE_LENGTH) return undefined;
+  try {
+    return new OptimizerState(length);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 function viewTensor(base: ort.Tensor, { offset, shape }: View): ort.Tensor {

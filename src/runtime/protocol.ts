@@ -4,6 +4,8 @@ import type { TensorType } from "../graph/node.ts";
 import type { Shape } from "../graph/shape.ts";
 import { PROVIDERS, type ProviderName } from "../onnx/providers.ts";
 
+import type { AdamWFactors, StateVector } from "./adamw-kernel.ts";
+
 /** Where an engine computes: each device is one provider of ONNX Runtime. */
 export type Device = ProviderName;
 /** What can be asked for; "auto": CUDA where it works, else the CPU (device.ts). */
@@ -66,6 +68,14 @@ export interface Requests {
   put: { request: { name: string; tensor: HostTensor }; response: void };
   view: { request: { name: string; view: View }; response: void };
   get: { request: { name: string }; response: HostTensor };
+  /** Make room for trained numbers with gradient and moments, each zero, of which AdamW can be computed in one pass; what is put
+   * under these names then is copied there. Answers false where there is no such room. */
+  state: {
+    request: { names: Readonly<Record<StateVector, string>>; length: number };
+    response: boolean;
+  };
+  /** A step of AdamW of the state with this parameter. */
+  adamw: { request: { parameter: string; factors: AdamWFactors }; response: void };
   /** Set all elements of stored tensors or views to 0. */
   zero: { request: { names: readonly string[] }; response: void };
   remove: { request: { names: readonly string[] }; response: void };

@@ -63,6 +63,7 @@ test("nodes without each of the passes", () => {
       "all but fold": 354,
       "all but fuse": 239,
       "all but tile": 194,
+      "all but transpose-first": 194,
       "none": 245,
     }
   `);

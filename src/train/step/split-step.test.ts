@@ -29,8 +29,8 @@ beforeAll(async () => {
 });
 afterAll(() => engine.close());
 
-/** Train all weights of a tiny model for three steps of two micro-batches. */
-async function train(family: keyof typeof CONFIGS, split: boolean) {
+/** Train all weights of a tiny model for three steps of two micro-batches: in one graph, or with the update apart. */
+async function train(family: keyof typeof CONFIGS, update?: "kernel" | "pieces") {
   const { model } = modelFromConfig({ ...CONFIGS[family], vocab_size: VOCABULARY });
   const names = model.namedParameters();
   const rules = new Map(
@@ -45,9 +45,9 @@ async function train(family: keyof typeof CONFIGS, split: boolean) {
     maxGradNorm: 0.5,
     seed: 3,
     rules,
-    split,
+    split: update !== undefined,
     // Pieces end within tensors, and the last one is shorter.
-    pieceElements: 50,
+    ...(update === "pieces" ? { pieceElements: 50 } : {}),
   });
   const steps = [];
   for (let step = 0; step < 3; step++) {
@@ -81,9 +81,13 @@ async function train(family: keyof typeof CONFIGS, split: boolean) {
   return { stepper, steps, values };
 }
 
-describe.each(["gpt2", "bert"] as const)("a whole %s, in two graphs a step", (family) => {
+const WAYS = (["gpt2", "bert"] as const).flatMap((family) =>
+  (["kernel", "pieces"] as const).map((update) => [family, update] as const),
+);
+
+describe.each(WAYS)("a whole %s, with gradients apart from the update (%s)", (family, update) => {
   test("is trained as in one graph", async () => {
-    const [whole, split] = [await train(family, false), await train(family, true)];
+    const [whole, split] = [await train(family), await train(family, update)];
     for (const [step, { loss, gradNorm }] of split.steps.entries()) {
       expect(loss).toBeCloseTo(whole.steps[step]!.loss, 5);
       expect(gradNorm).toBeCloseTo(whole.steps[step]!.gradNorm, 5);
@@ -97,7 +101,7 @@ describe.each(["gpt2", "bert"] as const)("a whole %s, in two graphs a step", (fa
   });
 
   test("goes back to its beginning", async () => {
-    const { stepper } = await train(family, true);
+    const { stepper } = await train(family, update);
     const name = stepper.buckets[0]!.members[0]!.name;
     const trained = await stepper.values(name);
     await stepper.reset();

@@ -1,10 +1,10 @@
 /**
- * @file A training step for many trainable parameters, as when a whole model is trained: one graph leaves the gradients,
- * another one is the optimizer for a piece of a few hundred thousand elements and runs over all pieces, each in place.
+ * @file A training step for many trainable parameters, as when a whole model is trained: one graph leaves the gradients, and the
+ * optimizer runs over them in place. On the CPU that is one pass over memory (runtime/adamw-kernel.ts); elsewhere a graph for a
+ * piece of a few hundred thousand elements, which runs over all pieces.
  *
  * Parameters, both moments and gradients then exist once, 16 bytes for each trained number; in one graph (step.ts) they
- * take 28, since it never writes what it reads. And the dozen passes of AdamW over a piece stay in the processor's
- * caches, where those over an embedding of 150 MB go to memory each time.
+ * take 28, since it never writes what it reads.
  */
 import type { Graph } from "../../graph/graph.ts";
 import { input } from "../../graph/leaves.ts";
@@ -14,12 +14,12 @@ import { bindParameters } from "../../nn/bind.ts";
 import type { Module } from "../../nn/module.ts";
 import { add } from "../../ops/elementwise.ts";
 import { scatterAddRowsOp } from "../../ops/indexing.ts";
-import type { AdamWOptions } from "../../optim/adamw.ts";
+import { adamwFactors, type AdamWOptions } from "../../optim/adamw.ts";
 import { clipFactor, globalNorm } from "../../optim/clip.ts";
 import { PASSES, type OptimizeOptions } from "../../passes/optimize.ts";
 import type { Engine, Program } from "../../runtime/engine.ts";
 import { PromiseCache } from "../promise-cache.ts";
-import { gradientsOf, scalarInput, updated, type StepKind } from "./step.ts";
+import { gradientsOf, scalarInput, STEP_INPUTS, updated, type StepKind } from "./step.ts";
 import {
   compileStep,
   scalar,
@@ -83,7 +83,7 @@ export function buildUpdate(length: number, rule: ParameterRule, options: AdamWO
   return { outputs: Object.fromEntries(STATE.map((key) => [nextName(key), next[key]])) };
 }
 
-/** A part of a bucket: where the optimizer's inputs are in the store. */
+/** A part of a bucket that a graph updates: where the optimizer's inputs are in the store. */
 interface Piece {
   readonly rule: ParameterRule;
   readonly length: number;
@@ -92,36 +92,38 @@ interface Piece {
 
 export class SplitStep implements StepPrograms {
   readonly #context: StepContext;
+  readonly #states: readonly Bucket[];
   readonly #pieces: readonly Piece[];
   readonly #programs: PromiseCache<Program>;
 
-  private constructor(context: StepContext, pieces: readonly Piece[]) {
+  private constructor(context: StepContext, states: readonly Bucket[], pieces: readonly Piece[]) {
     this.#context = context;
+    this.#states = states;
     this.#pieces = pieces;
     this.#programs = new PromiseCache({ release: (program) => context.engine.release(program) });
   }
 
-  /** Name the pieces of the buckets, which the engine holds, and make room for their gradients. */
-  static async create(
-    context: StepContext,
-    pieceElements: number = PIECE_ELEMENTS,
-  ): Promise<SplitStep> {
+  /** Make room for the state of the buckets, zero at first: before they are loaded.
+   * @param pieceElements of a piece, also where there need be none; default: pieces only where there is no other way */
+  static async create(context: StepContext, pieceElements?: number): Promise<SplitStep> {
     const { engine, buckets } = context;
+    const states: Bucket[] = [];
     const pieces: Piece[] = [];
     for (const bucket of buckets) {
       const { names, members, length } = bucket;
-      const data = new Float32Array(length);
-      await engine.put(names.gradient, { dtype: "float32", shape: [length], data });
+      if (pieceElements === undefined && (await engine.state(names, length))) {
+        states.push(bucket);
+      } else {
+        const data = new Float32Array(length);
+        await engine.put(names.gradient, { dtype: "float32", shape: [length], data });
+        pieces.push(...(await namePieces(engine, bucket, pieceElements ?? PIECE_ELEMENTS)));
+      }
       for (const { name, parameter, offset } of members) {
         const view = { of: names.gradient, offset, shape: parameter.shape };
         await engine.view(gradientName(name), view);
       }
-      for (let offset = 0; offset < length; offset += pieceElements) {
-        const rest = Math.min(pieceElements, length - offset);
-        pieces.push(await namePiece(engine, bucket, offset, rest));
-      }
     }
-    return new SplitStep(context, pieces);
+    return new SplitStep(context, states, pieces);
   }
 
   async run(batch: MicroBatch, kind: StepKind, feeds: StepFeeds): Promise<StepResult> {
@@ -143,8 +145,10 @@ export class SplitStep implements StepPrograms {
     const factor =
       options.maxGradNorm === undefined ? 1 : clipFactor(gradNorm, options.maxGradNorm);
     // What is no number would spoil the optimizer's state for good.
-    if (Number.isFinite(gradNorm))
-      await this.#update({ ...feeds, [GRADIENT_SCALE]: scalar(factor) });
+    if (Number.isFinite(gradNorm)) {
+      await this.#updateStates(feeds, factor);
+      await this.#updatePieces({ ...feeds, [GRADIENT_SCALE]: scalar(factor) });
+    }
     return { loss, gradNorm };
   }
 
@@ -152,7 +156,19 @@ export class SplitStep implements StepPrograms {
     await this.#programs.clear();
   }
 
-  async #update(feeds: StepFeeds): Promise<void> {
+  async #updateStates(feeds: StepFeeds, gradientScale: number): Promise<void> {
+    const { engine, options } = this.#context;
+    const value = (name: string): number => feeds[name]!.data[0] as number;
+    const { learningRate, biasCorrection1, biasCorrection2 } = STEP_INPUTS;
+    const biasCorrections = [value(biasCorrection1), value(biasCorrection2)] as const;
+    for (const { names, rate, decays } of this.#states) {
+      const scalars = { learningRate: rate * value(learningRate), biasCorrections, gradientScale };
+      const own = decays ? options : { ...options, weightDecay: 0 };
+      await engine.adamw(names.parameter, adamwFactors(scalars, own));
+    }
+  }
+
+  async #updatePieces(feeds: StepFeeds): Promise<void> {
     // All are asked for at once: the engine need not wait for this thread between two of them.
     await Promise.all(
       this.#pieces.map(async ({ rule, length, reads }) => {
@@ -182,22 +198,26 @@ export class SplitStep implements StepPrograms {
   }
 }
 
-async function namePiece(
+async function namePieces(
   engine: Engine,
-  { names, rate, decays }: Bucket,
-  offset: number,
-  length: number,
-): Promise<Piece> {
-  const view = async (of: string): Promise<string> => {
-    const name = `${of}[${offset}]`;
-    await engine.view(name, { of, offset, shape: [length] });
-    return name;
-  };
-  const reads = {
-    parameter: await view(names.parameter),
-    firstMoment: await view(names.firstMoment),
-    secondMoment: await view(names.secondMoment),
-    gradient: await view(names.gradient),
-  };
-  return { rule: { rate, decays }, length, reads };
+  { names, rate, decays, length }: Bucket,
+  pieceElements: number,
+): Promise<Piece[]> {
+  const pieces: Piece[] = [];
+  for (let offset = 0; offset < length; offset += pieceElements) {
+    const shape = [Math.min(pieceElements, length - offset)];
+    const view = async (of: string): Promise<string> => {
+      const name = `${of}[${offset}]`;
+      await engine.view(name, { of, offset, shape });
+      return name;
+    };
+    const reads = {
+      parameter: await view(names.parameter),
+      firstMoment: await view(names.firstMoment),
+      secondMoment: await view(names.secondMoment),
+      gradient: await view(names.gradient),
+    };
+    pieces.push({ rule: { rate, decays }, length: shape[0]!, reads });
+  }
+  return pieces;
 }

@@ -33,6 +33,9 @@ export type { MicroBatch, StepResult } from "./step-programs.ts";
 /** Trainable numbers from which on a step is split in two (LOG.md has the measurements). */
 const SPLIT_FROM = 2 ** 23;
 
+/** Numbers after which a bucket of a split step is full: its state takes 2 GiB, half of what it can (runtime/adamw-kernel.ts). */
+const SPLIT_BUCKET = 2 ** 27;
+
 /** Whether steps over so many trainable numbers are split, unless asked otherwise. */
 export const isSplit = (trainable: number): boolean => trainable >= SPLIT_FROM;
 
@@ -43,7 +46,7 @@ export type StepperOptions = StepContext["options"] & {
   readonly rules?: ReadonlyMap<Parameter, ParameterRule>;
   /** Compute gradients and update apart. Default: for many trainable parameters. */
   readonly split?: boolean;
-  /** Numbers that are then updated at a time. */
+  /** Numbers that are then updated at a time, by programs. Default: on the CPU all at once, by a kernel. */
   readonly pieceElements?: number;
   /** Go on from here instead of from the model's values. */
   readonly from?: StepperState | undefined;
@@ -86,7 +89,7 @@ export class Stepper {
   static async create(engine: Engine, model: Module, options: StepperOptions): Promise<Stepper> {
     const trainable = countParameters(model, { trainable: true });
     const { seed, rules, split = isSplit(trainable) } = options;
-    const buckets = makeBuckets(model, rules, split ? Infinity : undefined);
+    const buckets = makeBuckets(model, rules, split ? SPLIT_BUCKET : undefined);
     if (buckets.length === 0) {
       throw new LowrankError(
         "training",
@@ -98,11 +101,11 @@ export class Stepper {
       filter: (_, parameter) => !parameter.requiresGrad,
     });
     const initial = options.from?.fill ?? initialState(model, seed);
-    await loadBuckets(engine, buckets, initial);
     const context = { engine, model, buckets, options };
     const programs = split
       ? await SplitStep.create(context, options.pieceElements)
       : new FusedStep(context);
+    await loadBuckets(engine, buckets, initial);
     return new Stepper(programs, context, options, initial);
   }
 
