@@ -11,7 +11,14 @@ import {
   type OnnxBuilder,
   type PrimitiveOp,
 } from "../graph/op.ts";
-import { dimension, formatShape, normalizeAxis, sameShape, sizeOf } from "../graph/shape.ts";
+import {
+  dimension,
+  formatShape,
+  normalizeAxis,
+  sameShape,
+  sizeOf,
+  type Shape,
+} from "../graph/shape.ts";
 import { add, equal, mul, sub, where } from "./elementwise.ts";
 import { reshape } from "./movement.ts";
 import { max } from "./reduce.ts";
@@ -66,12 +73,23 @@ export function gather(
   return applyOne(gatherOp, [table, index], paddingIdx === undefined ? {} : { paddingIdx });
 }
 
+/** x [V, ...] with rows added to it, one after the other: updates of shape [N, ...] at index [N]. ScatterND would add them in several
+ * threads at a time on the CPU, and lose some where they go to the same row (onnxruntime 1.30 and 1.32). */
 function scatter(
   builder: OnnxBuilder,
-  x: string,
-  updates: string,
-  index: string,
+  [x, updates, index]: readonly [x: string, updates: string, index: string],
+  shape: Shape,
 ): readonly string[] {
+  if (builder.runs("ScatterElements", "float32")) {
+    const column = builder.constant(
+      "int64",
+      [shape.length],
+      shape.map((_, i) => (i === 0 ? -1 : 1)),
+    );
+    const [rows] = builder.node("Reshape", [index, column]);
+    const [places] = builder.node("Expand", [rows!, builder.shape(shape)]);
+    return builder.node("ScatterElements", [x, places!, updates], { axis: 0, reduction: "add" });
+  }
   // A column first, then int64: the WebGPU provider reshapes int32 only.
   const [rows] = builder.node("Reshape", [index, builder.constant("int64", [2], [-1, 1])]);
   const [column] = builder.node("Cast", [rows!], { to: ONNX_DTYPE.int64 });
@@ -102,7 +120,7 @@ export const scatterAddRowsOp: PrimitiveOp<ScatterAttrs> = {
       builder.constant(inputs[0]!.dtype, [], [0]),
       builder.shape(shape),
     ]);
-    return scatter(builder, zeros!, updates!, index!);
+    return scatter(builder, [zeros!, updates!, index!], inputs[0]!.shape);
   },
   samples: [
     {
@@ -125,7 +143,8 @@ export const addRowsOp: CompositeOp<None> = {
   name: "addRows",
   infer: sameType,
   decompose: ([x, updates, index]) => [add(x!, scatterAddRows(updates!, index!, x!.shape[0]!))],
-  lower: (builder, [x, updates, index]) => scatter(builder, x!, updates!, index!),
+  lower: (builder, [x, updates, index], { inputs }) =>
+    scatter(builder, [x!, updates!, index!], inputs[1]!.shape),
   samples: [
     {
       inputs: [
