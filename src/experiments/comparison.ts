@@ -14,7 +14,7 @@ import {
   type MatrixSpectrum,
 } from "./spectra.ts";
 import { spreadOf, type Spread } from "./statistics.ts";
-import { ADAPTER_DIRECTORY } from "./trials.ts";
+import { ADAPTER_DIRECTORY, runAgain } from "./trials.ts";
 
 /** A variant over its seeds; what failed counts in `failed` only. */
 export interface ComparisonRow {
@@ -110,7 +110,7 @@ export async function collect(
 
 async function readSpectra(directory: string): Promise<MatrixSpectrum[]> {
   const file = join(directory, SPECTRA_FILE);
-  const remedy = `Remove the directory ${directory} to run the trial again.`;
+  const remedy = runAgain(directory);
   return readJsonAs(file, "list of spectra", { schema: z.array(spectrumSchema), remedy });
 }
 

@@ -96,11 +96,15 @@ export async function runTrials(
   return results;
 }
 
+/** What to do about a damaged file of a trial. */
+export const runAgain = (directory: string): string =>
+  `Remove the directory ${directory} to run the trial again.`;
+
 async function resultOf(trial: Trial, options: RunTrialsOptions): Promise<TrialResult> {
   const directory = join(options.directory, trial.id);
   const file = join(directory, RESULT_FILE);
   if (existsSync(file)) {
-    const remedy = `Remove the directory ${directory} to run the trial again.`;
+    const remedy = runAgain(directory);
     const stored = await readJsonAs(file, "trial's result", { schema: resultSchema, remedy });
     const result = { ...trial, ...stored };
     options.onResult?.(result, false);
