@@ -19,7 +19,14 @@ import { clipFactor, globalNorm } from "../../optim/clip.ts";
 import { PASSES, type OptimizeOptions } from "../../passes/optimize.ts";
 import type { Engine, Program } from "../../runtime/engine.ts";
 import { PromiseCache } from "../promise-cache.ts";
-import { gradientsOf, scalarInput, STEP_INPUTS, updated, type StepKind } from "./step.ts";
+import {
+  gradientsOf,
+  optionsUnder,
+  scalarInput,
+  STEP_INPUTS,
+  updated,
+  type StepKind,
+} from "./step.ts";
 import {
   compileStep,
   scalar,
@@ -163,7 +170,7 @@ export class SplitStep implements StepPrograms {
     const biasCorrections = [value(biasCorrection1), value(biasCorrection2)] as const;
     for (const { names, rate, decays } of this.#states) {
       const scalars = { learningRate: rate * value(learningRate), biasCorrections, gradientScale };
-      const own = decays ? options : { ...options, weightDecay: 0 };
+      const own = optionsUnder({ decays }, options);
       await engine.adamw(names.parameter, adamwFactors(scalars, own));
     }
   }

@@ -125,9 +125,15 @@ export function updated(
 ): AdamWState {
   const scalars = optimizerScalars();
   const learningRate = rate === 1 ? scalars.learningRate : mul(scalars.learningRate, rate);
-  const own = decays ? options : { ...options, weightDecay: 0 };
+  const own = optionsUnder({ decays }, options);
   return adamw(state, gradient, { ...scalars, learningRate, gradientScale }, own);
 }
+
+/** The optimizer's options for parameters with a rule. */
+export const optionsUnder = (
+  { decays }: Pick<ParameterRule, "decays">,
+  options: AdamWOptions,
+): AdamWOptions => (decays ? options : { ...options, weightDecay: 0 });
 
 function optimizerScalars(): AdamWScalars {
   return {
